@@ -1,0 +1,95 @@
+import { StockpotError } from '../errors.js';
+import type { NativeFailure, NativeJob } from '../native.js';
+import type { Progress, RunOptions } from '../progress.js';
+
+/** How often progress is reported, in milliseconds. */
+const TICK = 100;
+
+/** Names for what a native failure points at. */
+export interface FailureNames {
+  file(index: number): string;
+  tensor(segment: number): string | undefined;
+  output?(index: number): string;
+}
+
+/**
+ * Waits for a native job: passes on aborts, reports progress (a timer that keeps no process alive), and turns a failure
+ * into a StockpotError with names in place of numbers.
+ */
+export async function runJob<T>(
+  start: () => NativeJob<T>,
+  names: FailureNames,
+  run: RunOptions,
+  phase: string,
+  bytesTotal: number,
+): Promise<T> {
+  throwIfAborted(run.signal);
+  const began = performance.now();
+  const job = start();
+  const report = () =>
+    run.onProgress?.({
+      phase,
+      ...job.progress(),
+      bytesTotal,
+      seconds: (performance.now() - began) / 1000,
+    } satisfies Progress);
+  const abort = () => job.abort();
+  run.signal?.addEventListener('abort', abort, { once: true });
+  const timer = run.onProgress ? setInterval(report, TICK) : undefined;
+  timer?.unref();
+  try {
+    const result = await job.promise;
+    report();
+    return result;
+  } catch (failure) {
+    throw explain(failure as NativeFailure, names);
+  } finally {
+    clearInterval(timer);
+    run.signal?.removeEventListener('abort', abort);
+  }
+}
+
+/** @throws StockpotError ABORTED */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new StockpotError('ABORTED', 'aborted');
+}
+
+function explain(f: NativeFailure, names: FailureNames): unknown {
+  if (f instanceof Error) return f;
+  const file = f.file >= 0 ? names.file(f.file) : undefined;
+  const tensor = f.segment >= 0 ? names.tensor(f.segment) : undefined;
+  const where = tensor === undefined ? '' : ` (at tensor "${tensor}")`;
+  switch (f.kind) {
+    case 'aborted':
+      return new StockpotError('ABORTED', 'aborted');
+    case 'short-read':
+      return new StockpotError('CHANGED', `${file}: became shorter while it was read${where}`, {
+        file,
+        tensor,
+        remedy: 'Make sure that nothing writes to it, and run again.',
+      });
+    case 'read':
+      return new StockpotError('IO', `${file}: cannot be read: ${f.strerror}${where}`, {
+        file,
+        tensor,
+      });
+    case 'write': {
+      const output = names.output?.(f.output);
+      const full = /no space|quota|file too large/i.test(f.strerror);
+      return new StockpotError(
+        full ? 'NO_SPACE' : 'IO',
+        `${output}: cannot be written: ${f.strerror}`,
+        {
+          file: output,
+          remedy: full
+            ? 'Free some space or choose another place; nothing was left behind.'
+            : undefined,
+        },
+      );
+    }
+    case 'memory':
+      return new StockpotError('IO', 'out of memory', { remedy: 'Lower --memory or --threads.' });
+    default:
+      return new StockpotError('NATIVE', `internal error: ${f.what}`);
+  }
+}

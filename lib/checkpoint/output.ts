@@ -1,0 +1,262 @@
+import { randomBytes } from 'node:crypto';
+import { constants, type Stats } from 'node:fs';
+import {
+  chmod,
+  copyFile,
+  cp,
+  type FileHandle,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  realpath,
+  rename,
+  rm,
+  stat,
+  statfs,
+  writeFile,
+} from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { StockpotError } from '../errors.js';
+import { native } from '../native.js';
+import { fileError } from './open.js';
+import { isSideFile } from './side_files.js';
+
+/** A name ending in .safetensors is a file; anything else is a folder. */
+export const isFileOutput = (path: string): boolean => path.endsWith('.safetensors');
+
+export interface OutputOptions {
+  overwrite?: boolean;
+  /** Paths that must never be replaced: the ingredients' files and folders. */
+  inputs: readonly string[];
+}
+
+const lstatOrNull = (path: string): Promise<Stats | null> => lstat(path).catch(() => null);
+
+/**
+ * An output that appears whole or not at all (behaviour 22): everything is written to a temporary sibling, synced, and
+ * put in place by one rename. The sibling's name is fixed and it is locked, so that two runs to one output collide, and
+ * what a killed run left is recognised (nobody holds its lock) and removed.
+ */
+export class AtomicOutput {
+  readonly isFile: boolean;
+  /** The sibling: a file, or a folder. */
+  readonly partial: string;
+  private lock: FileHandle | undefined;
+  private handles: FileHandle[] = [];
+
+  private constructor(
+    readonly path: string,
+    private readonly options: OutputOptions,
+  ) {
+    this.isFile = isFileOutput(path);
+    this.partial = join(dirname(resolve(path)), `.${basename(resolve(path))}.stockpot-partial`);
+  }
+
+  /**
+   * Refuses what must not be written, without touching anything.
+   * @throws StockpotError OUTPUT
+   */
+  static async check(path: string, options: OutputOptions): Promise<void> {
+    const refuse = (message: string, remedy: string) =>
+      new StockpotError('OUTPUT', `${path}: ${message}`, { file: path, remedy });
+    if (basename(resolve(path)) === '')
+      throw refuse('is no name for an output', 'Name a new file or folder.');
+    const there = await realpath(path).catch(() => null);
+    for (const input of options.inputs) {
+      const real = await realpath(input).catch(() => null);
+      if (there !== null && (real === there || real?.startsWith(`${there}/`))) {
+        throw refuse(
+          'is an input of this run',
+          'Choose another output; an input is never overwritten.',
+        );
+      }
+    }
+    const info = await lstatOrNull(path);
+    if (!info) return;
+    if (!options.overwrite)
+      throw refuse('exists already', 'Choose another output, or pass --overwrite.');
+    const target = info.isSymbolicLink() ? await stat(path).catch(() => info) : info;
+    if (isFileOutput(path) !== !target.isDirectory()) {
+      throw refuse(
+        `is a ${target.isDirectory() ? 'folder' : 'file'}`,
+        `An output named *.safetensors is a file, any other a folder.`,
+      );
+    }
+    if (target.isDirectory()) {
+      const foreign = (await readdir(path)).filter((n) => !isSideFile(n) && !isOwnFile(n));
+      if (foreign.length > 0) {
+        throw refuse(
+          `holds files that are no part of a checkpoint (${foreign.slice(0, 3).join(', ')}${foreign.length > 3 ? ', …' : ''})`,
+          'It is not overwritten, so that nothing is lost: choose another output, or remove it yourself.',
+        );
+      }
+    }
+  }
+
+  /** Makes the sibling and locks it. @throws StockpotError OUTPUT, IO */
+  static async begin(path: string, options: OutputOptions): Promise<AtomicOutput> {
+    await AtomicOutput.check(path, options);
+    const self = new AtomicOutput(path, options);
+    await mkdir(dirname(self.partial), { recursive: true }).catch((cause) => {
+      throw self.refused(cause);
+    });
+    for (let attempt = 0; attempt < 100; attempt++) {
+      if (await self.tryLock()) {
+        native().guard(self.partial);
+        return self;
+      }
+    }
+    throw new StockpotError('OUTPUT', `${path}: ${self.partial} keeps appearing and disappearing`, {
+      file: path,
+    });
+  }
+
+  private refused(cause: unknown): StockpotError {
+    const { message } = fileError(this.path, cause);
+    return new StockpotError(
+      'IO',
+      message.replace('permission to read it', 'permission to write there'),
+      { file: this.path, cause },
+    );
+  }
+
+  private async tryLock(): Promise<boolean> {
+    let created = false;
+    try {
+      if (this.isFile) {
+        this.lock = await open(
+          this.partial,
+          constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
+          0o666,
+        );
+      } else {
+        await mkdir(this.partial);
+        this.lock = await open(this.partial, constants.O_RDONLY);
+      }
+      created = true;
+    } catch (cause) {
+      const code = (cause as NodeJS.ErrnoException).code;
+      if (code === 'ENOENT') return false; // made, and removed by another run, in between
+      if (code !== 'EEXIST') throw this.refused(cause);
+    }
+    if (!created) {
+      this.lock = await open(this.partial, constants.O_RDONLY).catch(() => undefined);
+      if (!this.lock) return false;
+    }
+    const lock = this.lock as FileHandle;
+    const locked = native().lock(lock.fd);
+    const [mine, theirs] = [await lock.stat(), await lstatOrNull(this.partial)];
+    const same = theirs?.ino === mine.ino && theirs.dev === mine.dev;
+    if (locked && created && same) return true;
+    if (locked && !created && same) await rm(this.partial, { recursive: true, force: true }); // a killed run's
+    await lock.close();
+    this.lock = undefined;
+    if (!locked && same) {
+      throw new StockpotError('OUTPUT', `${this.path}: another run is writing this output`, {
+        file: this.path,
+        remedy: 'Wait for it, or choose another output.',
+      });
+    }
+    return false;
+  }
+
+  /** @throws StockpotError NO_SPACE where the disk has not room for so many bytes */
+  async needRoom(bytes: number): Promise<void> {
+    const { bavail, bsize } = await statfs(dirname(this.partial));
+    if (bavail * bsize < bytes) {
+      throw new StockpotError(
+        'NO_SPACE',
+        `${this.path}: needs ${bytes} bytes but the disk has ${bavail * bsize} left`,
+        {
+          file: this.path,
+          remedy: 'Free some space or choose another place.',
+        },
+      );
+    }
+  }
+
+  /** Opens the file that will be OUT (or OUT/name) for writing. */
+  async create(name: string): Promise<FileHandle> {
+    if (this.isFile) return this.lock as FileHandle;
+    const handle = await open(join(this.partial, name), 'wx').catch((cause) => {
+      throw this.refused(cause);
+    });
+    this.handles.push(handle);
+    return handle;
+  }
+
+  /** Adds a small file to a folder. */
+  async write(name: string, text: string): Promise<void> {
+    await writeFile(join(this.partial, name), text, { flush: true } as object);
+  }
+
+  /** Copies a side file or folder of the donor into a folder. */
+  async copy(from: string, name: string): Promise<void> {
+    if ((await stat(from)).isDirectory())
+      await cp(from, join(this.partial, name), { recursive: true, dereference: true });
+    else await copyFile(from, join(this.partial, name));
+    // A copy of a read-only file is the user's own to change.
+    await chmod(join(this.partial, name), (await stat(from)).mode | 0o200);
+  }
+
+  /** Puts everything in place. The native writer has synced the weights. */
+  async commit(): Promise<void> {
+    await this.closeHandles();
+    if (!this.isFile) await syncFolder(this.partial);
+    await AtomicOutput.check(this.path, this.options); // what happened meanwhile?
+    await this.putInPlace();
+    native().unguard(this.partial);
+    await syncFolder(dirname(this.partial));
+    await this.lock?.close();
+    this.lock = undefined;
+  }
+
+  private async putInPlace(): Promise<void> {
+    // A link's target is replaced, the link stays.
+    const target = await realpath(this.path).catch(() => resolve(this.path));
+    if (this.isFile || !(await lstatOrNull(target))) return rename(this.partial, target);
+    const old = `${this.partial}-old-${randomBytes(4).toString('hex')}`;
+    if (native().exchange(this.partial, target)) {
+      await rename(this.partial, old);
+    } else {
+      await rename(target, old);
+      await rename(this.partial, target);
+    }
+    await rm(old, { recursive: true, force: true });
+  }
+
+  /** Removes all traces. Safe to call after commit. */
+  async abandon(): Promise<void> {
+    await this.closeHandles();
+    if (!this.lock) return;
+    await rm(this.partial, { recursive: true, force: true });
+    native().unguard(this.partial);
+    await this.lock.close();
+    this.lock = undefined;
+  }
+
+  private async closeHandles(): Promise<void> {
+    const handles = this.handles;
+    this.handles = [];
+    await Promise.all(handles.map((h) => h.close()));
+  }
+}
+
+/** Names that stockpot itself gives to files of an output folder. */
+const isOwnFile = (name: string): boolean =>
+  /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(name) || name === RECORD_FILE;
+
+/** The record of a soup, in its folder. */
+export const RECORD_FILE = 'soup.json';
+
+async function syncFolder(path: string): Promise<void> {
+  const handle = await open(path, constants.O_RDONLY);
+  try {
+    await handle.sync();
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code !== 'EINVAL') throw e; // file systems that cannot sync a folder
+  } finally {
+    await handle.close();
+  }
+}

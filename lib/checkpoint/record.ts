@@ -1,0 +1,69 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { StockpotError } from '../errors.js';
+import { isObject } from './json.js';
+import { RECORD_FILE } from './output.js';
+import type { Checkpoint } from './types.js';
+
+/** One ingredient as the soup remembers it. */
+export interface IngredientRecord {
+  /** Path as it was given. */
+  path: string;
+  /** The dict inside a wrapped PyTorch checkpoint that was taken. */
+  key?: string;
+  files: { name: string; size: number; mtimeNs: string; headerHash: string; sha256?: string }[];
+}
+
+/** What a soup says about itself: beside the weights (soup.json) or inside (`__metadata__.stockpot`). */
+export interface SoupRecord {
+  stockpot: string;
+  recipe: string;
+  ingredients: IngredientRecord[];
+  /** Positions of the ingredients that are in the soup. */
+  members: number[];
+  /** One an ingredient, as used. */
+  weights: number[];
+  options: Record<string, unknown>;
+  metric?: string;
+}
+
+export const METADATA_KEY = 'stockpot';
+
+/** The record of a checkpoint, or null where it carries none. @throws StockpotError FORMAT */
+export async function readRecord(checkpoint: Checkpoint): Promise<SoupRecord | null> {
+  const text =
+    checkpoint.metadata[METADATA_KEY] ??
+    (await readFile(join(checkpoint.path, RECORD_FILE), 'utf8').catch(() => undefined));
+  if (text === undefined) return null;
+  try {
+    const value: unknown = JSON.parse(text);
+    if (isRecord(value)) return value;
+  } catch {}
+  throw new StockpotError('FORMAT', `${checkpoint.path}: its record of the soup is damaged`, {
+    file: checkpoint.path,
+  });
+}
+
+const isNumbers = (v: unknown): v is number[] =>
+  Array.isArray(v) && v.every((x) => typeof x === 'number');
+
+function isRecord(v: unknown): v is SoupRecord {
+  return (
+    isObject(v) &&
+    typeof v.stockpot === 'string' &&
+    typeof v.recipe === 'string' &&
+    isNumbers(v.members) &&
+    isNumbers(v.weights) &&
+    isObject(v.options) &&
+    Array.isArray(v.ingredients) &&
+    v.ingredients.every(
+      (i) =>
+        isObject(i) &&
+        typeof i.path === 'string' &&
+        Array.isArray(i.files) &&
+        i.files.every(
+          (f) => isObject(f) && typeof f.name === 'string' && typeof f.size === 'number',
+        ),
+    )
+  );
+}

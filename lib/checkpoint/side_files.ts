@@ -1,0 +1,65 @@
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+/** Configurations, tokenizers and image processors, as transformers, timm, open_clip and sentence-transformers name them. */
+const NAMES = new Set([
+  'config.json',
+  'generation_config.json',
+  'preprocessor_config.json',
+  'processor_config.json',
+  'image_processor_config.json',
+  'feature_extractor_config.json',
+  'video_preprocessor_config.json',
+  'open_clip_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'tokenizer.model',
+  'vocab.json',
+  'vocab.txt',
+  'merges.txt',
+  'spiece.model',
+  'sentencepiece.bpe.model',
+  'sentencepiece.model',
+  'spm.model',
+  'bpe.codes',
+  'chat_template.json',
+  'chat_template.jinja',
+  'modules.json',
+  'sentence_bert_config.json',
+  'config_sentence_transformers.json',
+  'label_map.json',
+]);
+/** sentence-transformers' modules: 1_Pooling/ and the like. */
+const MODULE = /^\d+_[A-Za-z]+$/;
+
+/** Whether a file (or folder) beside a checkpoint's weights belongs to the model. */
+export const isSideFile = (name: string): boolean => NAMES.has(name) || MODULE.test(name);
+
+/** The side files of a checkpoint: of the folder, or of the folder that the file lies in. Names in byte order. */
+export async function sideFiles(
+  checkpointPath: string,
+): Promise<{ folder: string; names: string[] }> {
+  const folder = (await stat(checkpointPath)).isDirectory()
+    ? checkpointPath
+    : dirname(checkpointPath);
+  const names = (await readdir(folder)).filter(isSideFile).sort();
+  return { folder, names };
+}
+
+const TORCH_DTYPE: Record<string, string> = { f32: 'float32', f16: 'float16', bf16: 'bfloat16' };
+
+/**
+ * A config.json that names the dtype its weights are saved in (transformers: `dtype`, before `torch_dtype`), brought up
+ * to date with another output type; null where there is nothing to change. Everything else stays byte for byte.
+ */
+export async function configWithDtype(path: string, dtype: string): Promise<string | null> {
+  const text = await readFile(path, 'utf8');
+  const to = TORCH_DTYPE[dtype];
+  const changed = text.replace(
+    /("(?:torch_)?dtype"\s*:\s*)"(?:float32|float16|bfloat16|float64)"/,
+    `$1"${to}"`,
+  );
+  return changed === text ? null : changed;
+}

@@ -1,0 +1,39 @@
+import { Command, CommanderError } from 'commander';
+import { version } from '../version.js';
+import { devicesCommand } from './devices.js';
+import { diffCommand } from './diff.js';
+import { inspectCommand } from './inspect.js';
+import { addCommonOptions, EXIT, reportFailure } from './run.js';
+import { uniformCommand } from './uniform.js';
+import { verifyCommand } from './verify.js';
+
+const COMMANDS: Record<string, (command: Command) => Command> = {
+  uniform: uniformCommand,
+  inspect: inspectCommand,
+  diff: diffCommand,
+  verify: verifyCommand,
+  devices: devicesCommand,
+};
+
+/** The command line, without its process: parses, runs, and sets process.exitCode. */
+export async function main(args: readonly string[]): Promise<void> {
+  const json = args.includes('--json');
+  const program = new Command('stockpot')
+    .description('Model soups: average the weights of many fine-tuned checkpoints.')
+    .version(version)
+    .showHelpAfterError('(add --help for the options)')
+    .exitOverride();
+  // Errors of usage become JSON too where that was asked for.
+  if (json) program.configureOutput({ writeErr: () => {} });
+  for (const [name, build] of Object.entries(COMMANDS)) {
+    addCommonOptions(build(program.command(name))).copyInheritedSettings(program);
+  }
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // --help and --version arrive here too, with exit code 0. Commander has printed usage errors itself.
+    process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (process.exitCode !== EXIT.done && json) reportFailure(error, true);
+  }
+}

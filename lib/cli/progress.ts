@@ -1,0 +1,57 @@
+import { Presets, SingleBar } from 'cli-progress';
+import type { Progress } from '../progress.js';
+import { showBytes } from './parse.js';
+
+/** Seconds between plain lines where there is no terminal. */
+const LINE_EVERY = 5;
+
+/** Shows progress on stderr: a bar on a terminal, a line now and then elsewhere. Short runs show nothing. */
+export class ProgressDisplay {
+  private bar: SingleBar | undefined;
+  private phase = '';
+  private lastLine = 0;
+
+  readonly update = (p: Progress): void => {
+    if (p.phase !== this.phase) {
+      this.stop();
+      this.phase = p.phase;
+      this.lastLine = 0;
+    }
+    const rate = p.bytesRead / Math.max(p.seconds, 1e-3);
+    const left = Math.ceil((p.bytesTotal - p.bytesRead) / Math.max(rate, 1));
+    if (!process.stderr.isTTY) {
+      if (p.seconds - this.lastLine < LINE_EVERY) return;
+      this.lastLine = p.seconds;
+      process.stderr.write(
+        `${p.phase}: ${showBytes(p.bytesRead)} of ${showBytes(p.bytesTotal)}, ${showBytes(rate)}/s, ${left} s left\n`,
+      );
+      return;
+    }
+    const shown = {
+      read: showBytes(p.bytesRead),
+      all: showBytes(p.bytesTotal),
+      rate: showBytes(rate),
+      left,
+    };
+    if (!this.bar) {
+      this.bar = new SingleBar(
+        {
+          format: `${p.phase} {bar} {percentage} % | {read} of {all} | {rate}/s | {left} s left`,
+          stream: process.stderr,
+          hideCursor: true,
+          clearOnComplete: true,
+          gracefulExit: false,
+        },
+        Presets.shades_classic,
+      );
+      this.bar.start(Math.max(1, p.bytesTotal), p.bytesRead, shown);
+    } else {
+      this.bar.update(p.bytesRead, shown);
+    }
+  };
+
+  stop(): void {
+    this.bar?.stop();
+    this.bar = undefined;
+  }
+}

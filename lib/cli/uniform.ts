@@ -1,0 +1,28 @@
+import type { Command } from 'commander';
+import { StockpotError } from '../errors.js';
+import { uniform } from '../recipes/uniform.js';
+import { runCommand } from './run.js';
+import {
+  addSoupOptions,
+  type SoupCommandOptions,
+  soupOptions,
+  soupOutcome,
+} from './soup_options.js';
+
+export function uniformCommand(command: Command): Command {
+  addSoupOptions(command)
+    .description("average the ingredients' weights")
+    .argument('<ingredient...>', 'checkpoints: files or folders')
+    .action((ingredients: string[], options: SoupCommandOptions) =>
+      runCommand(options, async (run) => {
+        if (options.output === undefined && !options.dryRun) {
+          throw new StockpotError('USAGE', 'expected -o OUT', {
+            remedy: 'Name the soup: -o soup.safetensors (a file) or -o soup (a folder).',
+          });
+        }
+        const output = options.output ?? 'soup';
+        return soupOutcome(await uniform(ingredients, output, { ...soupOptions(options), ...run }));
+      }),
+    );
+  return command;
+}

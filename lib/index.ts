@@ -1,0 +1,20 @@
+export { DTYPES, type DType } from './checkpoint/dtype.js';
+export { contentHash } from './checkpoint/hash.js';
+export { type OpenOptions, openCheckpoint } from './checkpoint/open.js';
+export type { IngredientRecord, SoupRecord } from './checkpoint/record.js';
+export type {
+  Checkpoint,
+  CheckpointFile,
+  CheckpointFormat,
+  TensorEntry,
+} from './checkpoint/types.js';
+export { type Devices, devices } from './devices.js';
+export { type Difference, diff, type TensorDifference } from './diff.js';
+export { type ErrorCode, type ErrorInfo, type Mismatch, StockpotError } from './errors.js';
+export { type Inspection, type InspectOptions, inspect } from './inspect.js';
+export type { OutputDType } from './merge/plan.js';
+export type { OnProgress, Progress, RunOptions } from './progress.js';
+export type { Soup, SoupOptions } from './recipes/soup.js';
+export { type UniformOptions, uniform } from './recipes/uniform.js';
+export { type Verification, type VerifyOptions, verify } from './verify.js';
+export { version } from './version.js';

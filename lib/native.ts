@@ -1,0 +1,134 @@
+import { createRequire } from 'node:module';
+import { arch, platform } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { StockpotError } from './errors.js';
+
+/** What the addon tells about something in the data (native/stream/merge_plan.h). */
+export interface Finding {
+  kind: 'nonfinite' | 'overflow' | 'unequal' | 'differs';
+  segment: number;
+  /** Position of the ingredient, or -1. */
+  input: number;
+  /** Elements concerned. */
+  count: number;
+  /** Lowest row-major index of one, or -1 where unknown. */
+  first: number;
+  largest: number;
+  sumOfSquares: number;
+}
+
+export interface NativeProgress {
+  bytesRead: number;
+  bytesWritten: number;
+}
+
+export interface NativeJob<T> {
+  /** Rejects with a {@link NativeFailure}. */
+  promise: Promise<T>;
+  abort(): void;
+  progress(): NativeProgress;
+}
+
+export interface NativeFailure {
+  kind: 'read' | 'short-read' | 'write' | 'aborted' | 'memory' | 'internal';
+  errno: number;
+  strerror: string;
+  /** Positions in the tables that were passed, or -1. */
+  file: number;
+  segment: number;
+  output: number;
+  what: string;
+}
+
+/** Where many tensors lie; parallel arrays, one entry a source. */
+export interface SourceTable {
+  /** Open file descriptors. */
+  files: Float64Array;
+  sourceFile: Float64Array;
+  sourceDtype: Float64Array;
+  sourceOffset: Float64Array;
+  /** Position in `views`, or -1 for row-major contiguous elements. */
+  sourceView: Float64Array;
+  views: { shape: Float64Array; strides: Float64Array }[];
+}
+
+export interface MergeTable extends SourceTable {
+  k: number;
+  threads: number;
+  memory: number;
+  /** Bytes of output computed at a time; 0 lets the addon choose. */
+  chunkBytes: number;
+  /** Kernel variant, or '' for the fastest. */
+  variant: string;
+  sink: 'file' | 'pipe' | 'compare' | 'discard';
+  /** Rows of k. */
+  weights: Float64Array;
+  outputs: { fd: number; prefix: Uint8Array; offset: number }[];
+  op: Float64Array;
+  outDtype: Float64Array;
+  elements: Float64Array;
+  output: Float64Array;
+  weightSet: Float64Array;
+}
+
+/** Numbers of native/stream/merge_plan.h's Op. */
+export const OP = { mean: 0, same: 1, max: 2, compare: 3 } as const;
+
+export interface MergeResult {
+  findings: Finding[];
+  /** One an output; hex. */
+  sha256: string[];
+  bytesRead: number;
+  bytesWritten: number;
+}
+
+export interface Addon {
+  merge(table: MergeTable): NativeJob<MergeResult>;
+  hash(
+    table: SourceTable & { threads: number; elements: Float64Array },
+  ): NativeJob<{ sha256: string[] }>;
+  meanBlock(
+    variant: string,
+    inputs: Uint8Array[],
+    dtypes: number[],
+    weights: number[] | null,
+    outDtype: number,
+  ): { out: Uint8Array; nonfinite: boolean; overflows: number };
+  variants(): string[];
+  sha256Plain(bytes: Uint8Array): string;
+  lock(fd: number): boolean;
+  exchange(a: string, b: string): boolean;
+  pipe(): [number, number];
+  guard(path: string): void;
+  unguard(path: string): void;
+}
+
+/** The package's root: the folder above this file, in lib/ as in dist/. */
+export const packageRoot = fileURLToPath(new URL('..', import.meta.url));
+
+const require = createRequire(import.meta.url);
+let loaded: Addon | undefined;
+
+/**
+ * The native addon: a prebuild, or what `node-gyp rebuild` made.
+ * @throws StockpotError NATIVE with what was looked for and what to do.
+ */
+export function native(): Addon {
+  if (loaded) return loaded;
+  try {
+    loaded = require('node-gyp-build')(packageRoot) as Addon;
+    return loaded;
+  } catch (cause) {
+    const found = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
+    throw new StockpotError(
+      'NATIVE',
+      `the native addon does not load on ${platform()}-${arch()} with Node ${process.version}: ${found}`,
+      {
+        cause,
+        remedy:
+          `Looked for prebuilds/${platform()}-${arch()}/ and build/Release/stockpot.node in ${packageRoot}. ` +
+          'With a C++17 compiler, make and Python, run: npx node-gyp rebuild (in that folder).',
+      },
+    );
+  }
+}

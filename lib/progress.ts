@@ -1,0 +1,24 @@
+/** How far a long call is. Bytes are of tensor data. */
+export interface Progress {
+  /** What is being done, e.g. "merge", "hash". */
+  phase: string;
+  bytesRead: number;
+  bytesWritten: number;
+  /** What bytesRead will be at the end. */
+  bytesTotal: number;
+  /** Seconds since the phase began. */
+  seconds: number;
+}
+
+export type OnProgress = (progress: Progress) => void;
+
+/** What every long call takes. */
+export interface RunOptions {
+  /** Aborts the call; it rejects with StockpotError ABORTED and leaves nothing half-written. */
+  signal?: AbortSignal;
+  onProgress?: OnProgress;
+  /** Worker threads; all the machine's by default. */
+  threads?: number;
+  /** Bytes that the call may hold in buffers; 128 MiB by default. */
+  memory?: number;
+}

@@ -1,0 +1,38 @@
+#pragma once
+#include <napi.h>
+
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "../stream/source.h"
+
+namespace stockpot {
+
+// Reads the flat tables that TypeScript passes, checking every index, size and range. A violation
+// is a mistake in stockpot itself, not in a user's file, and throws a JavaScript TypeError naming
+// the field.
+class Tables {
+ public:
+  Tables(Napi::Env env, Napi::Object spec) : env_(env), spec_(spec) {}
+
+  std::vector<double> numbers(const char* field) const;  // a Float64Array
+  std::vector<int64_t> integers(const char* field, int64_t least,
+                                int64_t most) const;  // a Float64Array of integers
+  int64_t integer(const char* field, int64_t least, int64_t most) const;
+
+  std::vector<int> files() const;
+  // Fields sourceFile, sourceDtype, sourceOffset, sourceView, and views (arrays of [shape, strides]
+  // as Float64Arrays). `elements[i / per_segment]` is the number of elements of source i.
+  std::vector<Source> sources(size_t file_count, const std::vector<uint64_t>& elements,
+                              size_t per_segment, std::deque<View>* views) const;
+
+  [[noreturn]] void fail(const char* field, const char* why) const;
+  Napi::Object object() const { return spec_; }
+
+ private:
+  Napi::Env env_;
+  Napi::Object spec_;
+};
+
+}  // namespace stockpot

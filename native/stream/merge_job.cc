@@ -1,0 +1,340 @@
+#include "merge_job.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+
+#include "../hash/sha256.h"
+#include "../kernels/scan.h"
+#include "budget.h"
+#include "file.h"
+
+namespace stockpot {
+namespace {
+
+constexpr size_t kPage = 4096;
+constexpr size_t kCacheShare =
+    512 << 10;  // of a core's second-level cache, for the blocks of all inputs
+constexpr size_t kLargestBlock = 64 << 10;
+constexpr size_t kLargestChunk = 1 << 20;
+constexpr uint64_t kPrefetchWindow = 96 << 20;  // bytes of inputs asked for ahead of the workers
+constexpr uint64_t kWriteBehind = 8 << 20;
+
+// The bytes that an output gets for one element; a comparison has none.
+size_t out_bytes(const Segment& s) { return s.op == Op::kCompare ? 0 : byte_size(s.out_dtype); }
+
+}  // namespace
+
+// One worker's buffers and the inputs of the segment that it is at.
+struct MergeJob::Worker {
+  explicit Worker(const std::vector<int>& files) : reader(files) {}
+  SourceReader reader;
+  std::vector<std::vector<uint8_t>> blocks;  // k
+  std::vector<const uint8_t*> inputs;        // of those that take part
+  std::vector<DType> dtypes;
+  std::vector<double> weights;
+  std::vector<int32_t> positions;
+};
+
+MergeJob::MergeJob(MergePlan plan) : plan_(std::move(plan)) {}
+MergeJob::~MergeJob() = default;
+
+void MergeJob::wake() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  changed_.notify_all();
+}
+
+// Blocks so small that those of all inputs stay in the cache, slots so many that nobody waits, all
+// within the memory.
+void MergeJob::choose_sizes() {
+  const uint64_t memory = std::max<uint64_t>(plan_.memory, 1 << 20);
+  const size_t k = plan_.k;
+  block_bytes_ = std::clamp(kCacheShare / k / kPage * kPage, 2 * kPage, kLargestBlock);
+  while (block_bytes_ > 512 && threads_ * k * block_bytes_ > memory / 2) block_bytes_ /= 2;
+  while (threads_ > 1 && threads_ * k * block_bytes_ > memory / 2) --threads_;
+  chunk_bytes_ = plan_.chunk_bytes ? plan_.chunk_bytes : kLargestChunk;
+  const size_t slots = 2 * threads_ + 2;
+  while (chunk_bytes_ > 4096 && !plan_.chunk_bytes && slots * chunk_bytes_ > memory / 2)
+    chunk_bytes_ /= 2;
+  slots_.resize(slots);
+}
+
+void MergeJob::cut_into_chunks() {
+  for (uint32_t s = 0; s < plan_.segments.size(); ++s) {
+    const Segment& segment = plan_.segments[s];
+    const size_t item = std::max<size_t>(1, out_bytes(segment));
+    for (uint64_t first = 0; first < segment.elements;) {
+      const bool open = !chunks_.empty() && chunks_.back().output == segment.output &&
+                        chunks_.back().bytes + item <= chunk_bytes_;
+      if (!open) chunks_.push_back({segment.output, pieces_.size(), 0, 0});
+      Chunk& chunk = chunks_.back();
+      const uint64_t room = std::max<uint64_t>(1, (chunk_bytes_ - chunk.bytes) / item);
+      const uint64_t count = std::min(room, segment.elements - first);
+      pieces_.push_back({s, first, count});
+      ++chunk.pieces;
+      chunk.bytes += count * item;
+      first += count;
+    }
+  }
+}
+
+void MergeJob::work() {
+  const auto lease = ThreadBudget::process().take(plan_.threads, [this] { return stopping(); });
+  threads_ = lease.threads();
+  if (threads_ == 0) return;
+  choose_sizes();
+  cut_into_chunks();
+  hashes_.resize(plan_.outputs.size());
+  // The writer and the prefetcher mostly wait, so they come on top of the workers.
+  std::thread prefetcher([this] { prefetch(); });
+  parallel(threads_ + 1, [this](uint32_t index) {
+    if (index == 0) {
+      write();
+      const std::lock_guard<std::mutex> lock(mutex_);
+      done_ = true;
+      changed_.notify_all();
+    } else {
+      compute(index);
+    }
+  });
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    done_ = true;
+    changed_.notify_all();
+  }
+  prefetcher.join();
+  for (const auto& entry : found_) findings_.push_back(entry.second);
+}
+
+void MergeJob::note(const Finding& f) {
+  const std::lock_guard<std::mutex> lock(findings_mutex_);
+  const auto key = std::make_tuple(static_cast<uint8_t>(f.kind), f.segment, f.input);
+  const auto inserted = found_.emplace(key, f);
+  if (inserted.second) return;
+  Finding& all = inserted.first->second;
+  all.count += f.count;
+  all.first = std::min(all.first, f.first);
+  all.largest = std::max(all.largest, f.largest);
+  all.sum_of_squares += f.sum_of_squares;
+}
+
+void MergeJob::compute(uint32_t) {
+  Worker w(plan_.files);
+  w.blocks.resize(plan_.k);
+  for (;;) {
+    size_t index;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      if (stopping() || next_chunk_ == chunks_.size()) return;
+      index = next_chunk_++;
+      changed_.wait(lock, [&] { return stopping() || index < written_ + slots_.size(); });
+      if (stopping()) return;
+    }
+    const Chunk& chunk = chunks_[index];
+    Slot& slot = slots_[index % slots_.size()];
+    slot.data.resize(std::max(slot.data.size(), chunk.bytes));
+    uint8_t* out = slot.data.data();
+    for (size_t p = 0; p < chunk.pieces && !stopping(); ++p) {
+      const Piece& piece = pieces_[chunk.first_piece + p];
+      compute_piece(w, piece, out);
+      out += piece.count * out_bytes(plan_.segments[piece.segment]);
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    slot.full = true;
+    cold_ = cold_ || w.reader.waited();
+    changed_.notify_all();
+  }
+}
+
+void MergeJob::compute_piece(Worker& w, const Piece& piece, uint8_t* out) {
+  const Segment& segment = plan_.segments[piece.segment];
+  const Source* sources = &plan_.sources[size_t{piece.segment} * plan_.k];
+  w.inputs.clear();
+  w.dtypes.clear();
+  w.weights.clear();
+  w.positions.clear();
+  size_t widest = 1;
+  for (uint32_t i = 0; i < plan_.k; ++i) {
+    if (sources[i].file < 0) continue;
+    w.positions.push_back(static_cast<int32_t>(i));
+    w.dtypes.push_back(sources[i].dtype);
+    if (segment.weight_set >= 0)
+      w.weights.push_back(plan_.weights[size_t(segment.weight_set) * plan_.k + i]);
+    widest = std::max(widest, byte_size(sources[i].dtype));
+  }
+  const uint32_t taking_part = static_cast<uint32_t>(w.positions.size());
+  w.inputs.resize(taking_part);
+  const uint64_t block = block_bytes_ / widest;
+  for (uint64_t done = 0; done < piece.count && !stopping();) {
+    const size_t n = static_cast<size_t>(std::min(block, piece.count - done));
+    const uint64_t first = piece.first + done;
+    for (uint32_t j = 0; j < taking_part; ++j) {
+      const Source& source = sources[w.positions[j]];
+      std::vector<uint8_t>& buffer = w.blocks[static_cast<size_t>(w.positions[j])];
+      if (buffer.size() < block_bytes_) buffer.resize(block_bytes_);
+      const int error = w.reader.read(source, first, n, buffer.data());
+      if (error) {
+        const bool is_short = error == kShortRead;
+        fail({is_short ? JobError::Kind::kShortRead : JobError::Kind::kRead, is_short ? 0 : error,
+              source.file, static_cast<int64_t>(piece.segment), -1, "read"});
+        return;
+      }
+      w.inputs[j] = buffer.data();
+      bytes_read.fetch_add(n * byte_size(source.dtype), std::memory_order_relaxed);
+    }
+    switch (segment.op) {
+      case Op::kMean: {
+        MeanReport report;
+        plan_.kernel(
+            {w.inputs.data(), w.dtypes.data(), w.weights.empty() ? nullptr : w.weights.data(),
+             taking_part, n, segment.out_dtype, out},
+            &report);
+        if (report.overflows) {
+          note({Finding::Kind::kOverflow, piece.segment, -1, report.overflows, UINT64_MAX});
+        }
+        for (uint32_t j = 0; report.nonfinite && j < taking_part; ++j) {
+          const Count c = count_nonfinite(w.dtypes[j], w.inputs[j], n);
+          if (c.count)
+            note({Finding::Kind::kNonfinite, piece.segment, w.positions[j], c.count,
+                  first + c.first});
+        }
+        break;
+      }
+      case Op::kSame:
+        for (uint32_t j = 1; j < taking_part; ++j) {
+          const Count c = count_unequal(w.dtypes[0], w.inputs[0], w.inputs[j], n);
+          if (c.count)
+            note(
+                {Finding::Kind::kUnequal, piece.segment, w.positions[j], c.count, first + c.first});
+        }
+        std::memcpy(out, w.inputs[0], n * byte_size(segment.out_dtype));
+        break;
+      case Op::kMax:
+        integer_max(segment.out_dtype, w.inputs.data(), taking_part, n, out);
+        break;
+      case Op::kCompare: {
+        const Difference d = compare(w.dtypes[0], w.inputs[0], w.dtypes[1], w.inputs[1], n);
+        if (d.unequal.count) {
+          note({Finding::Kind::kDiffers, piece.segment, -1, d.unequal.count,
+                first + d.unequal.first, d.largest, d.sum_of_squares});
+        }
+        break;
+      }
+    }
+    done += n;
+    out += n * out_bytes(segment);
+  }
+}
+
+bool MergeJob::emit(uint32_t output, const uint8_t* data, size_t bytes, const Chunk* chunk,
+                    uint64_t* offset) {
+  const int fd = plan_.outputs[output].fd;
+  int error = 0;
+  if (plan_.sink == SinkKind::kFile || plan_.sink == SinkKind::kPipe) {
+    error = write_all(fd, data, bytes);
+    const uint64_t end = *offset + bytes;
+    if (!error && plan_.sink == SinkKind::kFile && end / kWriteBehind != *offset / kWriteBehind) {
+      const uint64_t from = *offset / kWriteBehind * kWriteBehind;
+      start_writing(fd, from, end / kWriteBehind * kWriteBehind - from);
+    }
+  } else if (plan_.sink == SinkKind::kCompare) {
+    std::vector<uint8_t> found(bytes);
+    bool waited = false;
+    error = read_at(fd, *offset, found.data(), bytes, false, &waited);
+    if (!error && std::memcmp(found.data(), data, bytes) != 0 && chunk)
+      compare_output(*chunk, data, found.data());
+  }
+  if (error) {
+    fail({JobError::Kind::kWrite, error, -1, -1, static_cast<int64_t>(output), "write"});
+    return false;
+  }
+  *offset += bytes;
+  bytes_written.fetch_add(bytes, std::memory_order_relaxed);
+  return true;
+}
+
+void MergeJob::compare_output(const Chunk& chunk, const uint8_t* expected, const uint8_t* found) {
+  for (size_t p = 0; p < chunk.pieces; ++p) {
+    const Piece& piece = pieces_[chunk.first_piece + p];
+    const DType t = plan_.segments[piece.segment].out_dtype;
+    const Difference d = compare(t, expected, t, found, piece.count);
+    if (d.unequal.count) {
+      note({Finding::Kind::kDiffers, piece.segment, -1, d.unequal.count,
+            piece.first + d.unequal.first, d.largest, d.sum_of_squares});
+    }
+    expected += piece.count * byte_size(t);
+    found += piece.count * byte_size(t);
+  }
+}
+
+void MergeJob::write() {
+  size_t next = 0;
+  for (uint32_t output = 0; output < plan_.outputs.size(); ++output) {
+    Sha256 hash;
+    uint64_t offset = plan_.outputs[output].offset;
+    const std::vector<uint8_t>& prefix = plan_.outputs[output].prefix;
+    hash.update(prefix.data(), prefix.size());
+    if (!emit(output, prefix.data(), prefix.size(), nullptr, &offset)) return;
+    for (; next < chunks_.size() && chunks_[next].output == output; ++next) {
+      Slot& slot = slots_[next % slots_.size()];
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        changed_.wait(lock, [&] { return stopping() || slot.full; });
+        if (stopping()) return;
+      }
+      const Chunk& chunk = chunks_[next];
+      const bool compares = plan_.segments[pieces_[chunk.first_piece].segment].op == Op::kCompare;
+      if (!compares) {
+        hash.update(slot.data.data(), chunk.bytes);
+        if (!emit(output, slot.data.data(), chunk.bytes, &chunk, &offset)) return;
+      }
+      const std::lock_guard<std::mutex> lock(mutex_);
+      slot.full = false;
+      written_ = next + 1;
+      changed_.notify_all();
+    }
+    if (plan_.sink == SinkKind::kFile) {
+      const int error = sync_to_disk(plan_.outputs[output].fd);
+      if (error)
+        return fail({JobError::Kind::kWrite, error, -1, -1, static_cast<int64_t>(output), "sync"});
+    }
+    hashes_[output] = hash.hex();
+  }
+}
+
+void MergeJob::prefetch() {
+  size_t asked = 0;
+  for (;;) {
+    size_t at;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      changed_.wait(lock, [&] { return stopping() || done_ || (cold_ && asked < chunks_.size()); });
+      if (stopping() || done_) return;
+      at = next_chunk_;
+    }
+    asked = std::max(asked, at);
+    // Ask for all chunks that lie within the window; how many that is depends on k.
+    uint64_t ahead = 0;
+    for (size_t c = at; c < chunks_.size() && ahead < kPrefetchWindow; ++c) {
+      for (size_t p = 0; p < chunks_[c].pieces; ++p) {
+        const Piece& piece = pieces_[chunks_[c].first_piece + p];
+        for (uint32_t i = 0; i < plan_.k; ++i) {
+          const Source& source = plan_.sources[size_t{piece.segment} * plan_.k + i];
+          if (source.file < 0 || source.view) continue;
+          const size_t item = byte_size(source.dtype);
+          ahead += piece.count * item;
+          if (c >= asked) {
+            will_need(plan_.files[static_cast<size_t>(source.file)],
+                      source.offset + piece.first * item, piece.count * item);
+          }
+        }
+      }
+      if (c >= asked) asked = c + 1;
+    }
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [&] { return stopping() || done_ || next_chunk_ != at; });
+  }
+}
+
+}  // namespace stockpot

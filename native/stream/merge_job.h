@@ -1,0 +1,77 @@
+#pragma once
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "job.h"
+#include "merge_plan.h"
+
+namespace stockpot {
+
+// Streams the inputs of a MergePlan through its operations into its outputs, in one pass and
+// bounded memory.
+//
+// The output is cut into chunks in file order. Workers claim chunks in order; for each they read
+// the k inputs in small blocks that stay in the core's cache, compute, and put the result into a
+// slot of a ring. One writer takes the slots in order, hashes and writes them. A prefetcher asks
+// the system for the ranges ahead once a read has had to wait.
+class MergeJob : public Job {
+ public:
+  explicit MergeJob(MergePlan plan);
+  ~MergeJob() override;
+
+  // After run():
+  const std::vector<Finding>& findings() const { return findings_; }
+  const std::vector<std::string>& hashes() const { return hashes_; }  // one an output
+
+ protected:
+  void work() override;
+  void wake() override;
+
+ private:
+  struct Piece {
+    uint32_t segment;
+    uint64_t first, count;  // elements
+  };
+  struct Chunk {
+    uint32_t output;
+    size_t first_piece, pieces;
+    size_t bytes;
+  };
+  struct Slot {
+    std::vector<uint8_t> data;
+    bool full = false;
+  };
+  struct Worker;
+
+  void choose_sizes();
+  void cut_into_chunks();
+  void compute(uint32_t index);
+  void compute_piece(Worker& w, const Piece& piece, uint8_t* out);
+  void write();
+  bool emit(uint32_t output, const uint8_t* data, size_t bytes, const Chunk* chunk,
+            uint64_t* offset);
+  void compare_output(const Chunk& chunk, const uint8_t* expected, const uint8_t* found);
+  void prefetch();
+  void note(const Finding& finding);
+
+  MergePlan plan_;
+  uint32_t threads_ = 1;
+  size_t chunk_bytes_ = 0, block_bytes_ = 0;
+  std::vector<Piece> pieces_;
+  std::vector<Chunk> chunks_;
+  std::vector<Slot> slots_;
+  std::mutex mutex_;  // slots, next_chunk_, written_, cold_
+  std::condition_variable changed_;
+  size_t next_chunk_ = 0, written_ = 0;
+  bool cold_ = false, done_ = false;
+  std::mutex findings_mutex_;
+  std::map<std::tuple<uint8_t, uint32_t, int32_t>, Finding> found_;
+  std::vector<Finding> findings_;
+  std::vector<std::string> hashes_;
+};
+
+}  // namespace stockpot
