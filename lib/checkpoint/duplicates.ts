@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import type { RunOptions } from '../progress.js';
 import { byteSize } from './dtype.js';
 import { contentHash } from './hash.js';
+import { fileError } from './open.js';
 import { elementCount } from './shape.js';
 import type { Checkpoint } from './types.js';
 
-const SAMPLES = 64;
+const SAMPLES = 16;
 const SAMPLE_BYTES = 4096;
 
 /** A hash of the names and of a little of the data of tensors spread over the checkpoint: equal for equal checkpoints. */
@@ -14,9 +15,16 @@ async function fingerprint(c: Checkpoint): Promise<string> {
   const hash = createHash('sha256');
   const entries = [...c.tensors.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   for (const e of entries) hash.update(`${e.name} ${e.dtype} ${e.shape}\n`);
-  const handles = await Promise.all(c.files.map((f) => open(f.path, 'r')));
+  const handles: FileHandle[] = [];
   try {
-    const step = Math.max(1, Math.floor(entries.length / SAMPLES));
+    for (const f of c.files) {
+      handles.push(
+        await open(f.path, 'r').catch((cause) => {
+          throw fileError(f.path, cause);
+        }),
+      );
+    }
+    const step = Math.max(1, Math.ceil(entries.length / SAMPLES));
     for (let i = 0; i < entries.length; i += step) {
       const e = entries[i] as (typeof entries)[number];
       // A view's elements lie elsewhere than another file's: only names count for it.

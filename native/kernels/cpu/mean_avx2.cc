@@ -18,7 +18,8 @@ struct V {
   static constexpr size_t kLanes = 8;
   using F = __m256;
   using D = __m256d;
-  using U = __m256i;
+  using U = __m256i;  // 32-bit lanes
+  using W = __m256i;  // 16-bit lanes, twice as many
 
   template <DType T>
   static F load(const uint8_t* p) {
@@ -39,6 +40,7 @@ struct V {
   static D low(F v) { return _mm256_cvtps_pd(_mm256_castps256_ps128(v)); }
   static D high(F v) { return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)); }
   static D add(D a, D b) { return _mm256_add_pd(a, b); }
+  static F add(F a, F b) { return _mm256_add_ps(a, b); }
   static D mul(D a, D b) { return _mm256_mul_pd(a, b); }
   static D div(D a, D b) { return _mm256_div_pd(a, b); }
   static U magnitude(F v) {
@@ -50,6 +52,19 @@ struct V {
   static U min(U a, U b) { return _mm256_min_epu32(a, b); }
   static bool any_above(U a, int32_t limit) {
     return _mm256_movemask_epi8(_mm256_cmpgt_epi32(a, _mm256_set1_epi32(limit))) != 0;
+  }
+  static W load_words(const uint8_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static W zero_words() { return _mm256_setzero_si256(); }
+  static W magnitude_words(W a) { return _mm256_and_si256(a, _mm256_set1_epi16(0x7FFF)); }
+  static W minus_one_words(W a) { return _mm256_sub_epi16(a, _mm256_set1_epi16(1)); }
+  static W sub_words(W a, W b) { return _mm256_sub_epi16(a, b); }
+  static W max_words(W a, W b) { return _mm256_max_epu16(a, b); }
+  static W min_words(W a, W b) { return _mm256_min_epu16(a, b); }
+  static bool any_word_above(W a, uint16_t limit) {
+    const W beyond = _mm256_subs_epu16(a, _mm256_set1_epi16(static_cast<int16_t>(limit)));
+    return _mm256_testz_si256(beyond, beyond) == 0;
   }
   static bool any_not_below(D lo, D hi, D threshold) {
     return _mm256_movemask_pd(_mm256_or_pd(_mm256_cmp_pd(abs(lo), threshold, _CMP_NLT_UQ),

@@ -5,7 +5,9 @@
 #else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,f16c")
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false alarm in GCC 12's own intrinsics
+// False alarms in GCC 12's own intrinsics.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
 #include <immintrin.h>
@@ -20,7 +22,8 @@ struct V {
   static constexpr size_t kLanes = 16;
   using F = __m512;
   using D = __m512d;
-  using U = __m512i;
+  using U = __m512i;  // 32-bit lanes
+  using W = __m512i;  // 16-bit lanes, twice as many
 
   template <DType T>
   static F load(const uint8_t* p) {
@@ -41,6 +44,7 @@ struct V {
   static D low(F v) { return _mm512_cvtps_pd(_mm512_castps512_ps256(v)); }
   static D high(F v) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)); }
   static D add(D a, D b) { return _mm512_add_pd(a, b); }
+  static F add(F a, F b) { return _mm512_add_ps(a, b); }
   static D mul(D a, D b) { return _mm512_mul_pd(a, b); }
   static D div(D a, D b) { return _mm512_div_pd(a, b); }
   static U magnitude(F v) {
@@ -52,6 +56,16 @@ struct V {
   static U min(U a, U b) { return _mm512_min_epu32(a, b); }
   static bool any_above(U a, int32_t limit) {
     return _mm512_cmpgt_epi32_mask(a, _mm512_set1_epi32(limit)) != 0;
+  }
+  static W load_words(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static W zero_words() { return _mm512_setzero_si512(); }
+  static W magnitude_words(W a) { return _mm512_and_si512(a, _mm512_set1_epi16(0x7FFF)); }
+  static W minus_one_words(W a) { return _mm512_sub_epi16(a, _mm512_set1_epi16(1)); }
+  static W sub_words(W a, W b) { return _mm512_sub_epi16(a, b); }
+  static W max_words(W a, W b) { return _mm512_max_epu16(a, b); }
+  static W min_words(W a, W b) { return _mm512_min_epu16(a, b); }
+  static bool any_word_above(W a, uint16_t limit) {
+    return _mm512_cmpgt_epu16_mask(a, _mm512_set1_epi16(static_cast<int16_t>(limit))) != 0;
   }
   static bool any_not_below(D lo, D hi, D threshold) {
     return (_mm512_cmp_pd_mask(_mm512_abs_pd(lo), threshold, _CMP_NLT_UQ) |

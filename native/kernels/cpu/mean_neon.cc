@@ -12,6 +12,7 @@ struct V {
   using F = float32x4_t;
   using D = float64x2_t;
   using U = uint32x4_t;
+  using W = uint16x8_t;
 
   template <DType T>
   static F load(const uint8_t* p) {
@@ -31,6 +32,7 @@ struct V {
   static D low(F v) { return vcvt_f64_f32(vget_low_f32(v)); }
   static D high(F v) { return vcvt_high_f64_f32(v); }
   static D add(D a, D b) { return vaddq_f64(a, b); }
+  static F add(F a, F b) { return vaddq_f32(a, b); }
   static D mul(D a, D b) { return vmulq_f64(a, b); }
   static D div(D a, D b) { return vdivq_f64(a, b); }
   static U magnitude(F v) { return vandq_u32(vreinterpretq_u32_f32(v), vdupq_n_u32(0x7FFFFFFF)); }
@@ -41,6 +43,14 @@ struct V {
   static bool any_above(U a, int32_t limit) {
     return vmaxvq_u32(vcgtq_s32(vreinterpretq_s32_u32(a), vdupq_n_s32(limit))) != 0;
   }
+  static W load_words(const uint8_t* p) { return vreinterpretq_u16_u8(vld1q_u8(p)); }
+  static W zero_words() { return vdupq_n_u16(0); }
+  static W magnitude_words(W a) { return vandq_u16(a, vdupq_n_u16(0x7FFF)); }
+  static W minus_one_words(W a) { return vsubq_u16(a, vdupq_n_u16(1)); }
+  static W sub_words(W a, W b) { return vsubq_u16(a, b); }
+  static W max_words(W a, W b) { return vmaxq_u16(a, b); }
+  static W min_words(W a, W b) { return vminq_u16(a, b); }
+  static bool any_word_above(W a, uint16_t limit) { return vmaxvq_u16(a) > limit; }
   static bool any_not_below(D lo, D hi, D threshold) {
     const uint64x2_t below = vandq_u64(vcaltq_f64(lo, threshold), vcaltq_f64(hi, threshold));
     return (vgetq_lane_u64(below, 0) & vgetq_lane_u64(below, 1)) == 0;

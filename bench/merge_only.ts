@@ -1,0 +1,19 @@
+// The merge without its output's write: what the reading, the arithmetic and the hash take. Prints seconds as JSON.
+import { openCheckpoint } from '../lib/checkpoint/open.js';
+import { execute } from '../lib/merge/execute.js';
+import { matchTensors } from '../lib/merge/match.js';
+import { planTensors } from '../lib/merge/plan.js';
+import { resolveWeights } from '../lib/merge/weights.js';
+
+const paths = process.argv.slice(2);
+const checkpoints = await Promise.all(paths.map((p) => openCheckpoint(p)));
+const { tensors: matched } = await matchTensors(checkpoints);
+const weighting = resolveWeights(checkpoints.length);
+const tensors = planTensors(matched, weighting, 'keep');
+const began = performance.now();
+const { bytesRead } = await execute(checkpoints, [{ name: '', tensors }], {
+  sink: 'discard',
+  outputs: [{ fd: -1, prefix: new Uint8Array(), path: '' }],
+  weights: weighting.weights,
+});
+console.log(JSON.stringify({ bytesRead, seconds: (performance.now() - began) / 1000 }));
