@@ -1,6 +1,14 @@
 // Random checkpoints with the tensor shapes of real vision transformers: sizes and counts are what a merge's time
 // depends on; values are random (zeros would run faster), of the size that trained weights have.
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 /** D, L, M of timm's vit_large_patch14 and vit_gigantic_patch14. */
@@ -28,7 +36,12 @@ export function shapesOf(network, layers) {
     shapes.push([`${b}.mlp.fc1.weight`, [m, d]], [`${b}.mlp.fc1.bias`, [m]]);
     shapes.push([`${b}.mlp.fc2.weight`, [d, m]], [`${b}.mlp.fc2.bias`, [d]]);
   }
-  shapes.push(['norm.weight', [d]], ['norm.bias', [d]], ['head.weight', [1000, d]], ['head.bias', [1000]]);
+  shapes.push(
+    ['norm.weight', [d]],
+    ['norm.bias', [d]],
+    ['head.weight', [1000, d]],
+    ['head.bias', [1000]],
+  );
   return shapes;
 }
 
@@ -43,7 +56,11 @@ function fillRandom(words, dtype, seed) {
     s ^= s >>> 17;
     s ^= s << 5;
     words[i] =
-      dtype === 'F32' ? (s & 0x81ffffff) | 0x3c000000 : dtype === 'BF16' ? (s & 0x81ff81ff) | 0x3c003c00 : (s & 0x8fff8fff) | 0x20002000;
+      dtype === 'F32'
+        ? (s & 0x81ffffff) | 0x3c000000
+        : dtype === 'BF16'
+          ? (s & 0x81ff81ff) | 0x3c003c00
+          : (s & 0x8fff8fff) | 0x20002000;
   }
 }
 
@@ -58,7 +75,8 @@ export function makeCheckpoint(path, shapes, dtype, seed) {
   }
   let header = JSON.stringify({ __metadata__: { format: 'pt' }, ...table });
   header += ' '.repeat((8 - (header.length % 8)) % 8);
-  if (existsSync(path) && statSync(path).size === 8 + header.length + at) return { path, bytes: at };
+  if (existsSync(path) && statSync(path).size === 8 + header.length + at)
+    return { path, bytes: at };
   const fd = openSync(path, 'w');
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(header.length));
@@ -82,7 +100,14 @@ export function makeCheckpoints(folder, { network, layers, dtype, k }) {
   const shapes = shapesOf(network, layers);
   const made = [];
   for (let i = 0; i < k; i++) {
-    made.push(makeCheckpoint(join(folder, `${network}-${layers ?? 'all'}-${dtype}-${i}.safetensors`), shapes, dtype, i + 1));
+    made.push(
+      makeCheckpoint(
+        join(folder, `${network}-${layers ?? 'all'}-${dtype}-${i}.safetensors`),
+        shapes,
+        dtype,
+        i + 1,
+      ),
+    );
   }
   return { paths: made.map((m) => m.path), bytes: made[0].bytes };
 }

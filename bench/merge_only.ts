@@ -1,4 +1,4 @@
-// The merge without its output's write: what the reading, the arithmetic and the hash take. Prints seconds as JSON.
+// The merge without its output's write and hash: what the reading and the arithmetic take. Prints seconds as JSON.
 import { openCheckpoint } from '../lib/checkpoint/open.js';
 import { execute } from '../lib/merge/execute.js';
 import { matchTensors } from '../lib/merge/match.js';

@@ -2,7 +2,8 @@
 // as the merge does. Usage: read_rate THREADS BLOCK_BYTES MODE FILE…
 //   warm    buffered reads, nothing else
 //   direct  O_DIRECT with the blocks in flight that the threads make
-//   cold    buffered reads after the files' pages were dropped
+//   drop    drops the files' pages from the cache and reads nothing
+// `direct` drops them too, so that nothing comes from memory.
 // Prints {"bytes": …, "seconds": …}.
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -34,6 +35,7 @@ int main(int argc, char** argv) {
     largest = info.st_size > static_cast<off_t>(largest) ? info.st_size : largest;
     if (mode != "warm") posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
   }
+  if (mode == "drop") return 0;
   std::atomic<uint64_t> next{0}, read_bytes{0};
   const uint64_t chunk = block > (1 << 20) ? block : 1 << 20;
   const auto began = std::chrono::steady_clock::now();

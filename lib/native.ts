@@ -76,7 +76,7 @@ export const OP = { mean: 0, same: 1, max: 2, compare: 3 } as const;
 
 export interface MergeResult {
   findings: Finding[];
-  /** One an output; hex. */
+  /** One an output; hex. Empty strings where nothing is written. */
   sha256: string[];
   bytesRead: number;
   bytesWritten: number;

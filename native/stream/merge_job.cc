@@ -273,10 +273,11 @@ void MergeJob::compare_output(const Chunk& chunk, const uint8_t* expected, const
 void MergeJob::write() {
   size_t next = 0;
   for (uint32_t output = 0; output < plan_.outputs.size(); ++output) {
-    Sha256 hash;
+    Sha256 hash;  // of what is written; a comparison or a discarded output needs none
+    const bool hashes = plan_.sink == SinkKind::kFile || plan_.sink == SinkKind::kPipe;
     uint64_t offset = plan_.outputs[output].offset;
     const std::vector<uint8_t>& prefix = plan_.outputs[output].prefix;
-    hash.update(prefix.data(), prefix.size());
+    if (hashes) hash.update(prefix.data(), prefix.size());
     if (!emit(output, prefix.data(), prefix.size(), nullptr, &offset)) return;
     for (; next < chunks_.size() && chunks_[next].output == output; ++next) {
       Slot& slot = slots_[next % slots_.size()];
@@ -288,7 +289,7 @@ void MergeJob::write() {
       const Chunk& chunk = chunks_[next];
       const bool compares = plan_.segments[pieces_[chunk.first_piece].segment].op == Op::kCompare;
       if (!compares) {
-        hash.update(slot.data.data(), chunk.bytes);
+        if (hashes) hash.update(slot.data.data(), chunk.bytes);
         if (!emit(output, slot.data.data(), chunk.bytes, &chunk, &offset)) return;
       }
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -301,7 +302,7 @@ void MergeJob::write() {
       if (error)
         return fail({JobError::Kind::kWrite, error, -1, -1, static_cast<int64_t>(output), "sync"});
     }
-    hashes_[output] = hash.hex();
+    if (hashes) hashes_[output] = hash.hex();
   }
 }
 

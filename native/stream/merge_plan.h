@@ -35,8 +35,8 @@ struct Output {
 enum class SinkKind : uint8_t {
   kFile,     // write, hash, sync to disk
   kPipe,     // write, hash
-  kCompare,  // read the output's file, hash it and compare it with what would have been written
-  kDiscard,  // hash only
+  kCompare,  // read the output's file and compare it with what would have been written
+  kDiscard,  // nothing
 };
 
 // Flat tables, checked by the addon: every index is in range, every size fits.
