@@ -64,6 +64,8 @@ export interface MergeTable extends SourceTable {
   /** Rows of k. */
   weights: Float64Array;
   outputs: { fd: number; prefix: Uint8Array; offset: number }[];
+  /** One a file: -1, or the bytes before its first tensor, and the file is hashed on the way. */
+  hashPrefix: Float64Array;
   op: Float64Array;
   outDtype: Float64Array;
   elements: Float64Array;
@@ -78,6 +80,8 @@ export interface MergeResult {
   findings: Finding[];
   /** One an output; hex. Empty strings where nothing is written. */
   sha256: string[];
+  /** One a file, "" where `hashPrefix` was -1. */
+  inputSha256: string[];
   bytesRead: number;
   bytesWritten: number;
 }

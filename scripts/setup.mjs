@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { nodeHeaders } from './headers.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 process.chdir(root);
@@ -76,12 +77,6 @@ once('npm packages', ['package.json', 'package-lock.json'], 'node_modules/vitest
     '--loglevel=error',
   ]),
 );
-/** Node's own headers where they lie beside it, so that node-gyp has none to download. */
-function nodeHeaders() {
-  const prefix = join(dirname(process.execPath), '..');
-  return existsSync(join(prefix, 'include/node/node_api.h')) ? [`--nodedir=${prefix}`] : [];
-}
-
 once('native addon', ['native', 'binding.gyp'], 'build/Release/stockpot.node', () => {
   requireCompilers();
   run(process.execPath, [
@@ -89,7 +84,7 @@ once('native addon', ['native', 'binding.gyp'], 'build/Release/stockpot.node', (
     'rebuild',
     '--silent',
     '--jobs=max',
-    ...nodeHeaders(),
+    ...(nodeHeaders ? [`--nodedir=${nodeHeaders}`] : []),
   ]);
 });
 once(

@@ -26,13 +26,17 @@ export async function runJob<T>(
   throwIfAborted(run.signal);
   const began = performance.now();
   const job = start();
-  const report = () =>
-    run.onProgress?.({
-      phase,
-      ...job.progress(),
-      bytesTotal,
-      seconds: (performance.now() - began) / 1000,
-    } satisfies Progress);
+  let thrown: { error: unknown } | undefined;
+  const report = () => {
+    const seconds = (performance.now() - began) / 1000;
+    try {
+      run.onProgress?.({ phase, ...job.progress(), bytesTotal, seconds } satisfies Progress);
+    } catch (error) {
+      // The caller's own failure: it ends the job and reaches the caller, not the process.
+      thrown ??= { error };
+      job.abort();
+    }
+  };
   const abort = () => job.abort();
   run.signal?.addEventListener('abort', abort, { once: true });
   const timer = run.onProgress ? setInterval(report, TICK) : undefined;
@@ -40,9 +44,10 @@ export async function runJob<T>(
   try {
     const result = await job.promise;
     report();
+    if (thrown) throw thrown.error;
     return result;
   } catch (failure) {
-    throw explain(failure as NativeFailure, names);
+    throw thrown ? thrown.error : explain(failure as NativeFailure, names);
   } finally {
     clearInterval(timer);
     run.signal?.removeEventListener('abort', abort);

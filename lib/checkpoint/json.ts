@@ -7,8 +7,10 @@ export function parseJsonStrict(text: string): unknown {
   try {
     value = JSON.parse(text);
   } catch (e) {
-    // Nesting that is too deep shows as a RangeError.
-    throw e instanceof SyntaxError ? e : new SyntaxError('nested too deeply');
+    // Nesting that is too deep shows as a RangeError. The engine quotes the text, line ends too: one line is kept.
+    throw new SyntaxError(
+      e instanceof SyntaxError ? e.message.replace(/\s+/g, ' ') : 'nested too deeply',
+    );
   }
   // The text is valid JSON from here on, so a string directly before a colon is a key of the innermost object.
   const open: (Set<string> | null)[] = [];

@@ -59,9 +59,13 @@ export function fileError(path: string, cause: unknown): StockpotError {
         ? 'permission to read it is denied'
         : code === 'ELOOP'
           ? 'its symbolic links go in a circle'
-          : code === 'EMFILE' || code === 'ENFILE'
-            ? 'too many files are open (raise the limit with: ulimit -n 4096)'
-            : (cause as Error).message;
+          : code === 'ENOTDIR' || code === 'EEXIST'
+            ? 'a part of its path is a file, not a folder'
+            : code === 'EROFS'
+              ? 'the file system is read-only'
+              : code === 'EMFILE' || code === 'ENFILE'
+                ? 'too many files are open (raise the limit with: ulimit -n 4096)'
+                : (cause as Error).message;
   const kind = code === 'ENOENT' || code === 'ENOTDIR' ? 'NOT_FOUND' : 'IO';
   return new StockpotError(kind, `${path}: ${why}`, { file: path, cause });
 }
@@ -108,17 +112,19 @@ interface OneFile {
 async function readOne(path: string, options: OpenOptions): Promise<OneFile> {
   let handle: FileHandle;
   try {
+    // Before it is opened: that would wait for ever at a named pipe.
+    if (!(await stat(path)).isFile()) {
+      throw new StockpotError('NOT_FOUND', `${path}: expected a file, found something else`, {
+        file: path,
+        remedy: 'Name a regular file: tensors are read from many places of it, more than once.',
+      });
+    }
     handle = await open(path, 'r');
   } catch (cause) {
-    throw fileError(path, cause);
+    throw cause instanceof StockpotError ? cause : fileError(path, cause);
   }
   try {
     const before = await handle.stat({ bigint: true });
-    if (!before.isFile()) {
-      throw new StockpotError('NOT_FOUND', `${path}: expected a file, found something else`, {
-        file: path,
-      });
-    }
     const kind = sniff(
       (await handle.read(Buffer.alloc(SNIFF_BYTES), 0, SNIFF_BYTES, 0)).buffer.subarray(
         0,

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { constants, type Stats } from 'node:fs';
+import { constants, rmSync, type Stats } from 'node:fs';
 import {
   chmod,
   copyFile,
@@ -12,6 +12,7 @@ import {
   realpath,
   rename,
   rm,
+  rmdir,
   stat,
   statfs,
   writeFile,
@@ -45,12 +46,17 @@ export class AtomicOutput {
   private lock: FileHandle | undefined;
   private handles: FileHandle[] = [];
 
+  /** The uppermost folder that was made for the output, if any. */
+  private made: string | undefined;
+
+  /** @param target what `path` stands for: a link's target is replaced, the link stays */
   private constructor(
     readonly path: string,
+    private readonly target: string,
     private readonly options: OutputOptions,
   ) {
     this.isFile = isFileOutput(path);
-    this.partial = join(dirname(resolve(path)), `.${basename(resolve(path))}.stockpot-partial`);
+    this.partial = join(dirname(target), `.${basename(target)}.stockpot-partial`);
   }
 
   /**
@@ -97,15 +103,19 @@ export class AtomicOutput {
   /** Makes the sibling and locks it. @throws StockpotError OUTPUT, IO */
   static async begin(path: string, options: OutputOptions): Promise<AtomicOutput> {
     await AtomicOutput.check(path, options);
-    const self = new AtomicOutput(path, options);
-    await mkdir(dirname(self.partial), { recursive: true }).catch((cause) => {
-      throw self.refused(cause);
-    });
-    for (let attempt = 0; attempt < 100; attempt++) {
-      if (await self.tryLock()) {
-        native().guard(self.partial);
-        return self;
+    const target = await realpath(path).catch(() => resolve(path));
+    const self = new AtomicOutput(path, target, options);
+    try {
+      self.made = await mkdir(dirname(target), { recursive: true });
+      for (let attempt = 0; attempt < 100; attempt++) {
+        if (await self.tryLock()) {
+          guard(self.partial);
+          return self;
+        }
       }
+    } catch (cause) {
+      await self.removeMade();
+      throw self.refused(cause);
     }
     throw new StockpotError('OUTPUT', `${path}: ${self.partial} keeps appearing and disappearing`, {
       file: path,
@@ -113,6 +123,9 @@ export class AtomicOutput {
   }
 
   private refused(cause: unknown): StockpotError {
+    if (cause instanceof StockpotError) return cause;
+    const code = (cause as NodeJS.ErrnoException).code ?? '';
+    if (['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code)) return noSpace(this.path, 'the disk is full');
     const { message } = fileError(this.path, cause);
     return new StockpotError(
       'IO',
@@ -138,7 +151,7 @@ export class AtomicOutput {
     } catch (cause) {
       const code = (cause as NodeJS.ErrnoException).code;
       if (code === 'ENOENT') return false; // made, and removed by another run, in between
-      if (code !== 'EEXIST') throw this.refused(cause);
+      if (code !== 'EEXIST') throw cause;
     }
     if (!created) {
       this.lock = await open(this.partial, constants.O_RDONLY).catch(() => undefined);
@@ -165,14 +178,7 @@ export class AtomicOutput {
   async needRoom(bytes: number): Promise<void> {
     const { bavail, bsize } = await statfs(dirname(this.partial));
     if (bavail * bsize < bytes) {
-      throw new StockpotError(
-        'NO_SPACE',
-        `${this.path}: needs ${bytes} bytes but the disk has ${bavail * bsize} left`,
-        {
-          file: this.path,
-          remedy: 'Free some space or choose another place.',
-        },
-      );
+      throw noSpace(this.path, `needs ${bytes} bytes but the disk has ${bavail * bsize} left`);
     }
   }
 
@@ -188,33 +194,45 @@ export class AtomicOutput {
 
   /** Adds a small file to a folder. */
   async write(name: string, text: string): Promise<void> {
-    await writeFile(join(this.partial, name), text, { flush: true } as object);
+    await writeFile(join(this.partial, name), text, { flush: true } as object).catch((cause) => {
+      throw this.refused(cause);
+    });
   }
 
   /** Copies a side file or folder of the donor into a folder. */
   async copy(from: string, name: string): Promise<void> {
-    if ((await stat(from)).isDirectory())
-      await cp(from, join(this.partial, name), { recursive: true, dereference: true });
-    else await copyFile(from, join(this.partial, name));
-    // A copy of a read-only file is the user's own to change.
-    await chmod(join(this.partial, name), (await stat(from)).mode | 0o200);
+    try {
+      const { mode } = await stat(from);
+      const to = join(this.partial, name);
+      if ((mode & constants.S_IFMT) === constants.S_IFDIR)
+        await cp(from, to, { recursive: true, dereference: true });
+      else await copyFile(from, to);
+      // A copy of a read-only file is the user's own to change.
+      await chmod(to, mode | 0o200);
+    } catch (cause) {
+      const full = this.refused(cause);
+      throw full.code === 'NO_SPACE' ? full : fileError(from, cause);
+    }
   }
 
   /** Puts everything in place. The native writer has synced the weights. */
   async commit(): Promise<void> {
-    await this.closeHandles();
-    if (!this.isFile) await syncFolder(this.partial);
-    await AtomicOutput.check(this.path, this.options); // what happened meanwhile?
-    await this.putInPlace();
-    native().unguard(this.partial);
-    await syncFolder(dirname(this.partial));
+    try {
+      await this.closeHandles();
+      if (!this.isFile) await syncFolder(this.partial);
+      await AtomicOutput.check(this.path, this.options); // what happened meanwhile?
+      await this.putInPlace();
+      unguard(this.partial);
+      await syncFolder(dirname(this.partial));
+    } catch (cause) {
+      throw this.refused(cause);
+    }
     await this.lock?.close();
     this.lock = undefined;
   }
 
   private async putInPlace(): Promise<void> {
-    // A link's target is replaced, the link stays.
-    const target = await realpath(this.path).catch(() => resolve(this.path));
+    const { target } = this;
     if (this.isFile || !(await lstatOrNull(target))) return rename(this.partial, target);
     const old = `${this.partial}-old-${randomBytes(4).toString('hex')}`;
     if (native().exchange(this.partial, target)) {
@@ -231,9 +249,26 @@ export class AtomicOutput {
     await this.closeHandles();
     if (!this.lock) return;
     await rm(this.partial, { recursive: true, force: true });
-    native().unguard(this.partial);
+    unguard(this.partial);
     await this.lock.close();
     this.lock = undefined;
+    await this.removeMade();
+  }
+
+  /** Removes the folders that were made for the output, as far as they are empty. */
+  private async removeMade(): Promise<void> {
+    if (this.made === undefined) return;
+    for (
+      let folder = dirname(this.target);
+      folder.startsWith(this.made);
+      folder = dirname(folder)
+    ) {
+      const removed = await rmdir(folder).then(
+        () => true,
+        () => false,
+      );
+      if (!removed) return;
+    }
   }
 
   private async closeHandles(): Promise<void> {
@@ -242,6 +277,32 @@ export class AtomicOutput {
     await Promise.all(handles.map((h) => h.close()));
   }
 }
+
+/** What is being written in this process: removed when it ends, however that happens short of being killed. */
+const unfinished = new Set<string>();
+
+const removeUnfinished = (): void => {
+  for (const path of unfinished) rmSync(path, { recursive: true, force: true });
+};
+
+/** The addon removes it when a worker is terminated, this when somebody calls process.exit(). */
+function guard(path: string): void {
+  native().guard(path);
+  if (unfinished.size === 0) process.on('exit', removeUnfinished);
+  unfinished.add(path);
+}
+
+function unguard(path: string): void {
+  native().unguard(path);
+  unfinished.delete(path);
+  if (unfinished.size === 0) process.off('exit', removeUnfinished);
+}
+
+const noSpace = (path: string, what: string): StockpotError =>
+  new StockpotError('NO_SPACE', `${path}: ${what}`, {
+    file: path,
+    remedy: 'Free some space or choose another place; nothing was left behind.',
+  });
 
 /** Names that stockpot itself gives to files of an output folder. */
 const isOwnFile = (name: string): boolean =>

@@ -1,5 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { fileError } from './open.js';
 
 /** Configurations, tokenizers and image processors, as transformers, timm, open_clip and sentence-transformers name them. */
 const NAMES = new Set([
@@ -37,28 +38,38 @@ const MODULE = /^\d+_[A-Za-z]+$/;
 /** Whether a file (or folder) beside a checkpoint's weights belongs to the model. */
 export const isSideFile = (name: string): boolean => NAMES.has(name) || MODULE.test(name);
 
-/** The side files of a checkpoint: of the folder, or of the folder that the file lies in. Names in byte order. */
+/**
+ * The side files of a checkpoint: of the folder, or of the folder that the file lies in. Names in byte order.
+ * @throws StockpotError NOT_FOUND, IO
+ */
 export async function sideFiles(
   checkpointPath: string,
 ): Promise<{ folder: string; names: string[] }> {
-  const folder = (await stat(checkpointPath)).isDirectory()
-    ? checkpointPath
-    : dirname(checkpointPath);
-  const names = (await readdir(folder)).filter(isSideFile).sort();
-  return { folder, names };
+  try {
+    const folder = (await stat(checkpointPath)).isDirectory()
+      ? checkpointPath
+      : dirname(checkpointPath);
+    const names = (await readdir(folder)).filter(isSideFile).sort();
+    return { folder, names };
+  } catch (cause) {
+    throw fileError(checkpointPath, cause);
+  }
 }
 
 const TORCH_DTYPE: Record<string, string> = { f32: 'float32', f16: 'float16', bf16: 'bfloat16' };
+const FLOATS = 'float64|float32|float16|bfloat16|float8_\\w+';
 
 /**
- * A config.json that names the dtype its weights are saved in (transformers: `dtype`, before `torch_dtype`), brought up
- * to date with another output type; null where there is nothing to change. Everything else stays byte for byte.
+ * A config.json that names the dtype its weights are saved in (transformers: `dtype`, before `torch_dtype`; once more in
+ * the configs of a model's parts), brought up to date with the output's type; null where there is nothing to change.
+ * Everything else stays byte for byte. With `keep`, only fp8 changes: its mean is written as bf16.
  */
 export async function configWithDtype(path: string, dtype: string): Promise<string | null> {
   const text = await readFile(path, 'utf8');
-  const to = TORCH_DTYPE[dtype];
+  const [from, to] =
+    dtype === 'keep' ? ['float8_\\w+', TORCH_DTYPE.bf16] : [FLOATS, TORCH_DTYPE[dtype]];
   const changed = text.replace(
-    /("(?:torch_)?dtype"\s*:\s*)"(?:float32|float16|bfloat16|float64)"/,
+    new RegExp(`("(?:torch_)?dtype"\\s*:\\s*)"(?:${from})"`, 'g'),
     `$1"${to}"`,
   );
   return changed === text ? null : changed;

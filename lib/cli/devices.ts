@@ -13,7 +13,7 @@ export function devicesCommand(command: Command): Command {
             ? `${d.name}: ${d.description}, ${d.threads} threads, averaging kernel ${d.kernels?.[0]} (also: ${d.kernels?.slice(1).join(', ')})`
             : `${d.name}: not usable: ${d.reason}`,
         );
-        return { json: found, text: `${lines.join('\n')}\n` };
+        return { json: found, lines };
       }),
     );
   return command;

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { diff } from '../diff.js';
+import { plural } from './parse.js';
 import { type CommonOptions, EXIT, runCommand } from './run.js';
 
 export function diffCommand(command: Command): Command {
@@ -16,12 +17,12 @@ export function diffCommand(command: Command): Command {
           ...d.onlyInB.map((n) => `+ ${n}`),
           ...d.differing.map((t) => `~ ${t.name}: ${t.message}`),
           d.identical
-            ? `identical: ${d.same} tensors`
+            ? `identical: ${plural(d.same, 'tensor')}`
             : `${d.onlyInA.length} only in ${d.a}, ${d.onlyInB.length} only in ${d.b}, ${d.differing.length} differ, ${d.same} are the same`,
         ];
         return {
           json: d,
-          text: `${lines.join('\n')}\n`,
+          lines,
           notes: d.notes,
           exit: d.identical ? EXIT.done : EXIT.failed,
         };

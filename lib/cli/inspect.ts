@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { showShape } from '../checkpoint/shape.js';
 import { inspect } from '../inspect.js';
-import { showBytes, showCount } from './parse.js';
+import { plural, showBytes, showCount } from './parse.js';
 import { type CommonOptions, runCommand } from './run.js';
 
 interface Options extends CommonOptions {
@@ -24,7 +24,7 @@ export function inspectCommand(command: Command): Command {
         });
         const width = Math.max(...i.tensors.map((t) => t.name.length));
         const lines = [
-          `${i.path}: ${i.format}, ${i.files.length} file${i.files.length === 1 ? '' : 's'}, ${i.tensors.length} tensors, ${showCount(i.parameters)} parameters, ${showBytes(i.bytes)}`,
+          `${i.path}: ${i.format}, ${plural(i.files.length, 'file')}, ${plural(i.tensors.length, 'tensor')}, ${showCount(i.parameters)} parameters, ${showBytes(i.bytes)}`,
           ...i.tensors.map(
             (t) =>
               `  ${t.name.padEnd(width)}  ${t.dtype} ${showShape(t.shape)}${t.contiguous ? '' : ' (view)'}${t.sha256 ? `  ${t.sha256}` : ''}`,
@@ -32,12 +32,12 @@ export function inspectCommand(command: Command): Command {
           ...i.tied.map((g) => `tied: ${g.join(' = ')}`),
           ...(i.record
             ? [
-                `record: ${i.record.recipe} soup of ${i.record.members.length} ingredients, made by stockpot ${i.record.stockpot}`,
+                `record: ${i.record.recipe} soup of ${plural(i.record.members.length, 'ingredient')}, made by stockpot ${i.record.stockpot}`,
               ]
             : []),
           ...(i.contentHash ? [`content ${i.contentHash}`] : []),
         ];
-        return { json: i, text: `${lines.join('\n')}\n`, notes: i.notes };
+        return { json: i, lines, notes: i.notes };
       }),
     );
   return command;

@@ -54,6 +54,9 @@ export function showBytes(bytes: number): string {
   return `${power === 0 ? value : value.toPrecision(3)} ${UNIT_NAMES[power]}`;
 }
 
+/** 1 tensor, 2 tensors. */
+export const plural = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`;
+
 export function showCount(n: number): string {
   return n < 1e4
     ? String(n)

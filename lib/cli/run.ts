@@ -44,7 +44,7 @@ export function addCommonOptions(command: Command): Command {
 /** What a command gives back: an object for --json, and lines for a person. */
 export interface Outcome {
   json: object;
-  text: string;
+  lines: readonly string[];
   warnings?: readonly string[];
   notes?: readonly string[];
   /** Default: done. */
@@ -68,7 +68,7 @@ export async function runCommand(
   let interrupts = 0;
   const interrupt = () => {
     stop.abort();
-    // The second one, from a user who does not want to wait: the addon still removes what is half-written.
+    // The second one, from a user who does not want to wait: what is half-written is still removed.
     if (++interrupts > 1) process.exit(EXIT.interrupted);
   };
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt).on('SIGHUP', interrupt);
@@ -82,10 +82,15 @@ export async function runCommand(
     });
     display.stop();
     if (!options.quiet) {
-      for (const note of outcome.notes ?? []) process.stderr.write(`note: ${note}\n`);
-      for (const warning of outcome.warnings ?? []) process.stderr.write(`warning: ${warning}\n`);
+      for (const note of outcome.notes ?? []) process.stderr.write(`note: ${visible(note)}\n`);
+      for (const warning of outcome.warnings ?? [])
+        process.stderr.write(`warning: ${visible(warning)}\n`);
     }
-    process.stdout.write(options.json ? `${toJson(outcome.json)}\n` : outcome.text);
+    process.stdout.write(
+      options.json
+        ? `${toJson(outcome.json)}\n`
+        : `${outcome.lines.map((line) => `${visible(line)}\n`).join('')}`,
+    );
     process.exitCode = outcome.exit ?? EXIT.done;
   } catch (error) {
     display.stop();
@@ -94,6 +99,10 @@ export async function runCommand(
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt).off('SIGHUP', interrupt);
   }
 }
+
+/** Makes control characters of names visible: a line stays a line, and nothing commands the terminal. */
+const visible = (text: string): string =>
+  text.replace(/\p{Cc}/gu, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
 
 /** Prints a failure: the reason, a line a further mismatch, what to do; as JSON on stdout where asked. */
 export function reportFailure(error: unknown, json: boolean): void {
@@ -117,7 +126,7 @@ export function reportFailure(error: unknown, json: boolean): void {
       return `${d.file === undefined ? '' : `${d.file}: `}${tensor}${d.message}`;
     });
     const lines = [`stockpot: ${message}`, ...further, ...(e?.remedy ? [e.remedy] : [])];
-    process.stderr.write(`${lines.join('\n')}\n`);
+    process.stderr.write(`${lines.map(visible).join('\n')}\n`);
   }
   process.exitCode =
     code === 'ABORTED' ? EXIT.interrupted : code === 'USAGE' ? EXIT.usage : EXIT.failed;

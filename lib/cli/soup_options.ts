@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { OutputDType } from '../merge/plan.js';
 import type { Soup, SoupOptions } from '../recipes/soup.js';
-import { collectGlobs, parseSize, parseWeights, showBytes, showCount } from './parse.js';
+import { collectGlobs, parseSize, parseWeights, plural, showBytes, showCount } from './parse.js';
 import type { CommonOptions, Outcome } from './run.js';
 
 /** Options of every command that writes a soup. */
@@ -103,12 +103,12 @@ const showWeights = (s: Soup): string => {
 export function soupOutcome(s: Soup): Outcome {
   const sum = s.weights.reduce((a, b) => a + b, 0);
   const lines = [
-    `${s.dryRun ? 'would make' : 'made'} a ${s.recipe} soup of ${s.members.length} of ${s.ingredients.length} ingredients${s.output === null ? '' : `: ${s.output}`}`,
-    `  ${s.tensors} tensors, ${showCount(s.parameters)} parameters; weights ${showWeights(s)} (sum ${Number(sum.toPrecision(12))})`,
+    `${s.dryRun ? 'would make' : 'made'} a ${s.recipe} soup of ${s.members.length} of ${plural(s.ingredients.length, 'ingredient')}${s.output === null ? '' : `: ${s.output}`}`,
+    `  ${plural(s.tensors, 'tensor')}, ${showCount(s.parameters)} parameters; weights ${showWeights(s)} (sum ${Number(sum.toPrecision(12))})`,
     s.dryRun
       ? `  reads ${showBytes(s.bytesRead)}, writes ${showBytes(s.bytesWritten)}, holds up to ${showBytes(s.memory)} in buffers, ${s.threads} threads`
       : `  read ${showBytes(s.bytesRead)}, wrote ${showBytes(s.bytesWritten)} in ${s.seconds.toFixed(2)} s (${showBytes((s.bytesRead + s.bytesWritten) / s.seconds)}/s)`,
     ...(s.sha256 === null ? [] : [`  sha256 ${s.sha256}`]),
   ];
-  return { json: s, text: `${lines.join('\n')}\n`, warnings: s.warnings, notes: s.notes };
+  return { json: s, lines, warnings: s.warnings, notes: s.notes };
 }

@@ -1,3 +1,4 @@
+import { PassThrough } from 'node:stream';
 import type { Command } from 'commander';
 import { StockpotError } from '../errors.js';
 import { uniform } from '../recipes/uniform.js';
@@ -20,7 +21,8 @@ export function uniformCommand(command: Command): Command {
             remedy: 'Name the soup: -o soup.safetensors (a file) or -o soup (a folder).',
           });
         }
-        const output = options.output ?? 'soup';
+        // A dry run needs no output: nothing is written to this one.
+        const output = options.output ?? new PassThrough();
         return soupOutcome(await uniform(ingredients, output, { ...soupOptions(options), ...run }));
       }),
     );

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { verify } from '../verify.js';
+import { plural } from './parse.js';
 import { type CommonOptions, EXIT, runCommand } from './run.js';
 
 export function verifyCommand(command: Command): Command {
@@ -11,14 +12,14 @@ export function verifyCommand(command: Command): Command {
       runCommand(options, async (run) => {
         const v = await verify(soup, { ...run, ingredients });
         const lines = [
-          `${v.soup}: ${v.verified ? 'verified' : 'NOT what its record says'}: ${v.record.recipe} soup of ${v.record.members.length} ingredients`,
+          `${v.soup}: ${v.verified ? 'verified' : 'NOT what its record says'}: ${v.record.recipe} soup of ${plural(v.record.members.length, 'ingredient')}`,
           ...v.mismatches.map((m) => `  tensor "${m.tensor}" ${m.message}`),
           ...v.unproved.map((u) => `  not proved: ${u}`),
           `  sha256 ${v.sha256}`,
         ];
         return {
           json: v,
-          text: `${lines.join('\n')}\n`,
+          lines,
           exit: v.verified ? EXIT.done : EXIT.failed,
         };
       }),

@@ -7,7 +7,7 @@ import { type Mismatch, StockpotError } from '../errors.js';
 import { type Finding, type MergeResult, type MergeTable, native, OP } from '../native.js';
 import type { RunOptions } from '../progress.js';
 import { resolveMemory, resolveThreads } from '../threads.js';
-import { bytesToRead, type PlannedTensor } from './plan.js';
+import { bytesToRead, type PlannedTensor, tensorBytes } from './plan.js';
 import type { Shard } from './shards.js';
 
 export interface ExecuteOptions extends RunOptions {
@@ -16,6 +16,8 @@ export interface ExecuteOptions extends RunOptions {
   outputs: { fd: number; prefix: Uint8Array; path: string; offset?: number }[];
   /** One an ingredient. */
   weights: readonly number[];
+  /** Hash the ingredients' files on the way, those for which that is possible (see `hashPrefixes`). */
+  hashInputs?: boolean;
   /** What progress calls this. */
   phase?: string;
   /** For tests: kernel variant and chunk size. */
@@ -44,6 +46,11 @@ export async function execute(
       sink: options.sink,
       weights: Float64Array.from(options.weights),
       outputs: options.outputs.map(({ fd, prefix, offset = 0 }) => ({ fd, prefix, offset })),
+      hashPrefix: Float64Array.from(
+        options.hashInputs
+          ? hashPrefixes(checkpoints, tensors)
+          : checkpoints.flatMap((c) => c.files.map(() => -1)),
+      ),
       op: Float64Array.from(tensors, (t) => OP[t.op]),
       outDtype: Float64Array.from(tensors, (t) => dtypeIndex(t.dtype)),
       elements: Float64Array.from(tensors, (t) => elementCount(t.shape)),
@@ -66,6 +73,32 @@ export async function execute(
   } finally {
     await sources.close();
   }
+}
+
+/**
+ * One a file of all checkpoints: the bytes before its first tensor if the plan reads the whole rest of the file from
+ * front to back, so that its hash can be taken in the same pass, else -1. That is so for safetensors files whose tensors
+ * all take part, are contiguous, and lie in the order of the output.
+ */
+function hashPrefixes(
+  checkpoints: readonly Checkpoint[],
+  tensors: readonly PlannedTensor[],
+): number[] {
+  return checkpoints.flatMap((c, i) =>
+    c.files.map(({ size }, file) => {
+      let prefix = -1;
+      let at = -1;
+      for (const { places } of tensors) {
+        const entry = places[i]?.[1];
+        if (entry?.file !== file || entry.shape.includes(0)) continue;
+        if (at < 0) prefix = entry.offset;
+        else if (entry.offset !== at) return -1;
+        if (entry.strides) return -1;
+        at = entry.offset + tensorBytes(entry);
+      }
+      return at === size ? prefix : -1;
+    }),
+  );
 }
 
 export interface Allowances {

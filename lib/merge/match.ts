@@ -43,7 +43,7 @@ export async function matchTensors(
   checkpoints: readonly Checkpoint[],
   options: MatchOptions = {},
 ): Promise<Matching> {
-  const { renamed, notes } = bringNamesTogether(checkpoints);
+  const { renamed, tied, notes } = bringNamesTogether(checkpoints);
   const chosen = chooser(options);
   const first = renamed[0] as Renamed;
   const left = new Set<string>();
@@ -56,7 +56,8 @@ export async function matchTensors(
     if (left.has(name)) continue;
     const entries: (TensorEntry | null)[] = [];
     for (const [i, names] of renamed.entries()) {
-      const found = names.get(name) ?? (await tiedEntry(name, i, renamed, checkpoints, notes));
+      const found =
+        names.get(name) ?? (await tiedEntry(name, i, renamed, tied, checkpoints, notes));
       if (found === undefined && !OPTIONAL.test(name)) {
         details.push({
           file: checkpoints[i]?.path,
@@ -82,7 +83,7 @@ export async function matchTensors(
         notes.push(
           `The buffer "${name}" of ${checkpoints[i]?.path} is not in the first ingredient; it is left out.`,
         );
-      } else if (await isDuplicate(name, entry, i, names, first, checkpoints)) {
+      } else if (await isDuplicate(name, entry, i, names, first, tied, checkpoints)) {
         notes.push(
           `${checkpoints[i]?.path}: "${name}" is a tied copy; the soup stores it as the first ingredient does.`,
         );
@@ -118,10 +119,11 @@ async function tiedEntry(
   name: string,
   i: number,
   renamed: readonly Renamed[],
+  groups: readonly (readonly string[])[],
   checkpoints: readonly Checkpoint[],
   notes: string[],
 ): Promise<TensorEntry | undefined> {
-  for (const alias of aliases(name, checkpoints)) {
+  for (const alias of aliases(name, groups)) {
     const entry = renamed[i]?.get(alias);
     if (!entry) continue;
     // Tied only if every file that stores both names stores the same values.
@@ -145,9 +147,10 @@ async function isDuplicate(
   i: number,
   names: Renamed,
   first: Renamed,
+  groups: readonly (readonly string[])[],
   checkpoints: readonly Checkpoint[],
 ): Promise<boolean> {
-  for (const alias of aliases(name, checkpoints)) {
+  for (const alias of aliases(name, groups)) {
     const other = names.get(alias);
     if (!first.has(alias)) continue;
     if (!other || (await sameTensor(checkpoints[i] as Checkpoint, entry, other))) return true;

@@ -22,19 +22,65 @@ export type Renamed = Map<string, TensorEntry>;
 export interface Naming {
   /** One a checkpoint. */
   renamed: Renamed[];
+  /** Groups of names that a file says are one tensor, under the names by which they are matched. */
+  tied: string[][];
   notes: string[];
 }
 
-function commonPrefix(names: Iterable<string>, prefixes: readonly string[]): string {
-  let prefix = '';
+/** Nothing, and each longer prefix that every name has: '', 'module.', 'module.model.'. */
+function commonPrefixes(names: Iterable<string>, prefixes: readonly string[]): string[] {
+  const found = [''];
   const all = [...names];
   for (;;) {
+    const last = found.at(-1) as string;
     const next = prefixes.find((p) =>
-      all.every((n) => n.startsWith(prefix + p) && n.length > (prefix + p).length),
+      all.every((n) => n.startsWith(last + p) && n.length > (last + p).length),
     );
-    if (next === undefined) return prefix;
-    prefix += next;
+    if (next === undefined) return found;
+    found.push(last + next);
   }
+}
+
+/** A name without what `renameBase` and `renameLayerNorm` bring together. */
+function core(name: string): string {
+  const base = BASE_MODELS.find((p) => name.startsWith(p)) ?? '';
+  return name
+    .slice(base.length)
+    .replace(/LayerNorm\.gamma$/, 'LayerNorm.weight')
+    .replace(/LayerNorm\.beta$/, 'LayerNorm.bias');
+}
+
+/**
+ * The prefix to strip from each checkpoint's names: what makes most names agree with the first's, and as little as
+ * possible (a language model's own `model.` stays where another file has an output head beside it).
+ */
+function choosePrefixes(checkpoints: readonly Checkpoint[]): string[] {
+  const choices = checkpoints.map((c) => {
+    // A wrapper's prefix is never part of a network: a converted .pt loses it in any case.
+    const wrappers = c.format === 'pytorch' ? commonPrefixes(c.tensors.keys(), WRAPPERS) : [''];
+    return commonPrefixes(c.tensors.keys(), COMMON).slice(wrappers.length - 1);
+  });
+  if (choices.every((prefixes) => prefixes.length === 1)) return choices.map(([p]) => p as string);
+  const cores = checkpoints.map((c, i) =>
+    (choices[i] as string[]).map(
+      (p) => new Set([...c.tensors.keys()].map((n) => core(n.slice(p.length)))),
+    ),
+  );
+  let best = { agreeing: -1, prefixes: [] as string[] };
+  for (const [r, reference] of (cores[0] as Set<string>[]).entries()) {
+    let agreeing = 0;
+    const prefixes = choices.map((own, i) => {
+      if (i === 0) return own[r] as string;
+      const counts = (cores[i] as Set<string>[]).map(
+        (names) => [...names].filter((n) => reference.has(n)).length,
+      );
+      const most = Math.max(...counts);
+      agreeing += most;
+      return own[counts.indexOf(most)] as string;
+    });
+    if (agreeing > best.agreeing) best = { agreeing, prefixes };
+  }
+  return best.prefixes;
 }
 
 const strip = (tensors: Renamed, prefix: string): Renamed =>
@@ -46,13 +92,9 @@ const strip = (tensors: Renamed, prefix: string): Renamed =>
  */
 export function bringNamesTogether(checkpoints: readonly Checkpoint[]): Naming {
   const notes: string[] = [];
-  const prefixes = checkpoints.map((c) => commonPrefix(c.tensors.keys(), COMMON));
-  // A wrapper's prefix is never part of a network: a converted .pt loses it in any case. Everything else goes only
-  // where the files differ in it.
-  const differ = prefixes.some((p) => p !== prefixes[0]);
+  const prefixes = choosePrefixes(checkpoints);
   const renamed = checkpoints.map((c, i) => {
-    const wrapper = c.format === 'pytorch' ? commonPrefix(c.tensors.keys(), WRAPPERS) : '';
-    const prefix = differ ? (prefixes[i] as string) : wrapper;
+    const prefix = prefixes[i] as string;
     if (prefix !== '') notes.push(`${c.path}: the prefix "${prefix}" of every name is stripped.`);
     return strip(new Map(c.tensors), prefix);
   });
@@ -63,7 +105,13 @@ export function bringNamesTogether(checkpoints: readonly Checkpoint[]): Naming {
     names = renameLayerNorm(c, names, reference, notes);
     return renameBase(c, names, reference, notes);
   });
-  return { renamed: naming, notes };
+  const tied = checkpoints.flatMap((c, i) => {
+    const matchedBy = new Map([...(naming[i] as Renamed)].map(([n, entry]) => [entry.name, n]));
+    const prefix = prefixes[i] as string;
+    const bare = (n: string) => (n.startsWith(prefix) ? n.slice(prefix.length) : n);
+    return c.tied.map((group) => group.map((n) => matchedBy.get(n) ?? bare(n)));
+  });
+  return { renamed: naming, tied, notes };
 }
 
 function renameLayerNorm(

@@ -15,9 +15,9 @@ const KNOWN: readonly (readonly string[])[] = [
   ['model.embed_tokens.weight', 'lm_head.weight'],
 ];
 
-/** Other names that the tensor `name` may have, by the files' own word and by the libraries' habits. */
-export function aliases(name: string, checkpoints: readonly Checkpoint[]): string[] {
-  const groups = [...KNOWN, ...checkpoints.flatMap((c) => c.tied)];
+/** Other names that the tensor `name` may have, by the files' own word (`tied`) and by the libraries' habits. */
+export function aliases(name: string, tied: readonly (readonly string[])[]): string[] {
+  const groups = [...KNOWN, ...tied];
   return [...new Set(groups.filter((g) => g.includes(name)).flat())].filter((n) => n !== name);
 }
 

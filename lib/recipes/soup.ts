@@ -1,10 +1,12 @@
 import { closeSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { basename, join } from 'node:path';
-import { Writable } from 'node:stream';
+import { finished, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { findDuplicates } from '../checkpoint/duplicates.js';
 import { fileHashes, folderHash } from '../checkpoint/hash.js';
+import { throwIfAborted } from '../checkpoint/job.js';
 import { openCheckpoint } from '../checkpoint/open.js';
 import { AtomicOutput, isFileOutput, RECORD_FILE } from '../checkpoint/output.js';
 import { METADATA_KEY, type SoupRecord } from '../checkpoint/record.js';
@@ -89,8 +91,10 @@ export async function prepareSoup(
     throw new StockpotError('USAGE', 'expected at least one ingredient');
   const checkpoints: Checkpoint[] = [];
   for (const i of ingredients) {
+    throwIfAborted(options.signal);
     checkpoints.push(typeof i === 'string' ? await openCheckpoint(i, { key: options.key }) : i);
   }
+  if (options.like !== undefined) await sideFiles(options.like);
   const weighting = resolveWeights(checkpoints.length, options.weights, options.normalize);
   const { tensors: matched, left, notes } = await matchTensors(checkpoints, options);
   const tensors = planTensors(matched, weighting, options.dtype ?? 'keep');
@@ -127,6 +131,8 @@ export async function makeSoup(
   const threads = resolveThreads(options.threads);
   const memory = resolveMemory(options.memory);
   if (typeof output === 'string') checkShardSize(output, options.maxShardSize);
+  else if (output.destroyed || output.writableEnded)
+    throw new StockpotError('USAGE', 'the output stream has ended already');
   const prepared = await prepareSoup(ingredients, options);
   const { checkpoints, weighting, tensors } = prepared;
   const done = (
@@ -161,7 +167,8 @@ export async function makeSoup(
     };
   }
   if (typeof output !== 'string') {
-    const record = await makeRecord(recipe, prepared, options);
+    const hashes = options.hash ? await fileHashes(checkpoints, options) : undefined;
+    const record = makeRecord(recipe, prepared, options, hashes);
     const { result, warnings } = await toStream(output, prepared, record, options);
     return done(
       {
@@ -174,8 +181,7 @@ export async function makeSoup(
   }
   const target = await AtomicOutput.begin(output, { overwrite: options.overwrite, inputs });
   try {
-    const record = await makeRecord(recipe, prepared, options);
-    const { result, sha256, warnings } = await toDisk(target, prepared, record, options);
+    const { result, sha256, warnings } = await toDisk(target, recipe, prepared, options);
     await target.commit();
     return done(
       { sha256, bytesRead: result.bytesRead, bytesWritten: result.bytesWritten },
@@ -205,12 +211,12 @@ function checkShardSize(output: string, size: number | undefined): void {
   }
 }
 
-async function makeRecord(
+function makeRecord(
   recipe: string,
   { checkpoints, weighting }: Prepared,
-  options: SoupOptions & RunOptions,
-): Promise<SoupRecord> {
-  const hashes = options.hash ? await fileHashes(checkpoints, options) : undefined;
+  options: SoupOptions,
+  hashes: readonly (readonly string[])[] | undefined,
+): SoupRecord {
   const {
     dtype = 'keep',
     normalize,
@@ -260,6 +266,7 @@ const run = async (
     sink,
     outputs,
     weights: weighting.weights,
+    hashInputs: options.hash === true && sink === 'file',
   });
   const tensors: PlannedTensor[] = shards.flatMap((s) => s.tensors);
   return { result, warnings: judge(result.findings, tensors, checkpoints, options) };
@@ -267,28 +274,64 @@ const run = async (
 
 async function toDisk(
   target: AtomicOutput,
+  recipe: string,
   prepared: Prepared,
-  record: SoupRecord,
   options: SoupOptions & RunOptions & Pick<ExecuteOptions, 'tuning'>,
 ) {
   const first = prepared.checkpoints[0] as Checkpoint;
   const limit = target.isFile ? Number.POSITIVE_INFINITY : (options.maxShardSize ?? DEFAULT_SHARD);
   const shards = splitIntoShards(prepared.tensors, limit);
-  const metadata = metadataOf(first, target.isFile ? record : undefined);
+  // Hashes of the ingredients come out of the pass, after the header was written: a placeholder keeps their room.
+  const blank = options.hash
+    ? prepared.checkpoints.map((c) => c.files.map(() => '0'.repeat(64)))
+    : undefined;
+  const header = (s: Shard, hashes: typeof blank) =>
+    safetensorsHeader(
+      s.tensors,
+      metadataOf(first, target.isFile ? makeRecord(recipe, prepared, options, hashes) : undefined),
+    );
   await target.needRoom(bytesToWrite(prepared.tensors));
+  const handles = [];
   const outputs: ExecuteOptions['outputs'] = [];
   for (const s of shards) {
-    const { fd } = await target.create(s.name);
+    const handle = await target.create(s.name);
     const path = target.isFile ? target.path : join(target.path, s.name);
-    outputs.push({ fd, prefix: safetensorsHeader(s.tensors, metadata), path });
+    handles.push(handle);
+    outputs.push({ fd: handle.fd, prefix: header(s, blank), path });
   }
   const { result, warnings } = await run(prepared, shards, outputs, 'file', options);
-  if (target.isFile) return { result, warnings, sha256: result.sha256[0] as string };
+  const hashes = options.hash
+    ? await restOfHashes(prepared.checkpoints, result, options)
+    : undefined;
+  if (target.isFile) {
+    if (!hashes) return { result, warnings, sha256: result.sha256[0] as string };
+    const [handle] = handles as [FileHandle];
+    await handle.write(header(shards[0] as Shard, hashes), 0, undefined, 0);
+    await handle.sync();
+    const [[sha256]] = (await fileHashes([await openCheckpoint(target.partial)], options)) as [
+      [string],
+    ];
+    return { result, warnings, sha256 };
+  }
   if (shards.length > 1) await target.write('model.safetensors.index.json', shardIndex(shards));
+  const record = makeRecord(recipe, prepared, options, hashes);
   await target.write(RECORD_FILE, `${JSON.stringify(record, null, 2)}\n`);
   await copySideFiles(target, options.like ?? first.path, options.dtype ?? 'keep');
-  const hashes = new Map(shards.map((s, i) => [s.name, result.sha256[i] as string]));
-  return { result, warnings, sha256: folderHash(hashes) };
+  const written = new Map(shards.map((s, i) => [s.name, result.sha256[i] as string]));
+  return { result, warnings, sha256: folderHash(written) };
+}
+
+/** The hashes of all ingredients' files: those that the pass took, and the others read for it. */
+async function restOfHashes(
+  checkpoints: readonly Checkpoint[],
+  result: MergeResult,
+  run: RunOptions,
+): Promise<string[][]> {
+  let at = 0;
+  const taken = checkpoints.map((c) => c.files.map(() => result.inputSha256[at++] as string));
+  const without = checkpoints.filter((_, i) => taken[i]?.includes(''));
+  const read = new Map((await fileHashes(without, run)).map((h, i) => [without[i], h]));
+  return taken.map((hashes, i) => read.get(checkpoints[i]) ?? hashes);
 }
 
 async function copySideFiles(
@@ -296,18 +339,10 @@ async function copySideFiles(
   donor: string,
   dtype: OutputDType,
 ): Promise<void> {
-  const { folder, names } = await sideFiles(donor).catch((cause) => {
-    throw new StockpotError(
-      'NOT_FOUND',
-      `${donor}: side files cannot be read: ${(cause as Error).message}`,
-      { file: donor, cause },
-    );
-  });
+  const { folder, names } = await sideFiles(donor);
   for (const name of names) {
     const changed =
-      name === 'config.json' && dtype !== 'keep'
-        ? await configWithDtype(join(folder, name), dtype)
-        : null;
+      name === 'config.json' ? await configWithDtype(join(folder, name), dtype) : null;
     if (changed === null) await target.copy(join(folder, name), name);
     else await target.write(name, changed);
   }
@@ -329,27 +364,30 @@ async function toStream(
   const from = new Socket({ fd: readEnd, readable: true, writable: false });
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+  let writing = true;
+  let streamError: Error | undefined;
+  // Listens to the end, so that an error of the stream, at whatever time, is never an uncaught one.
+  const ended = new Promise<void>((resolve) => {
+    finished(output, { readable: false }, (error) => {
+      if (error || writing) {
+        streamError = error ?? new Error('it was ended before the soup was');
+        stop.abort();
+      }
+      resolve();
+    });
+    signal.addEventListener('abort', () => resolve());
+  });
+  // Closing the pipe also frees a writer that waits for a stream that no longer takes anything.
+  const close = () => from.destroy();
+  signal.addEventListener('abort', close);
   // A refused soup must not end the stream as if it were whole: the pipe's end is only passed on when all is well.
   const sink = new Writable({
     write: (chunk, _encoding, next) => {
-      if (output.destroyed) next(new Error('the stream was destroyed'));
-      else if (output.write(chunk)) next();
-      else {
-        const go = (error?: Error | null) => {
-          output.off('drain', go).off('error', go).off('close', closed);
-          next(error ?? null);
-        };
-        const closed = () => go(new Error('the stream was closed'));
-        output.on('drain', go).on('error', go).on('close', closed);
-      }
+      if (output.write(chunk)) next();
+      else output.once('drain', next);
     },
   });
-  let streamError: Error | undefined;
-  let writing = true;
-  const piped = pipeline(from, sink).catch((e: Error) => {
-    streamError = e;
-    stop.abort();
-  });
+  const piped = pipeline(from, sink).catch(() => {}); // whoever closed the pipe knows why
   try {
     const { result, warnings } = await run(
       prepared,
@@ -361,21 +399,24 @@ async function toStream(
     closeSync(writeEnd);
     writing = false;
     await piped;
-    if (streamError) throw streamError;
-    await new Promise<void>((resolve, reject) => {
-      output.once('error', reject);
-      output.end(resolve);
-    });
+    if (!signal.aborted) output.end();
+    await ended;
+    if (signal.aborted) throw signal.reason;
     return { result, warnings };
   } catch (cause) {
     if (writing) closeSync(writeEnd);
+    writing = false;
     from.destroy();
-    if (streamError && !options.signal?.aborted) {
-      throw new StockpotError('IO', `the output stream failed: ${streamError.message}`, {
-        cause: streamError,
-      });
-    }
-    output.destroy(cause as Error);
-    throw cause;
+    const error = options.signal?.aborted
+      ? new StockpotError('ABORTED', 'aborted')
+      : streamError
+        ? new StockpotError('IO', `the output stream failed: ${streamError.message}`, {
+            cause: streamError,
+          })
+        : (cause as Error);
+    output.destroy(error);
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', close);
   }
 }

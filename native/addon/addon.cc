@@ -84,6 +84,9 @@ MergePlan read_plan(Napi::Env env, Napi::Object spec) {
               : sink == "pipe"    ? SinkKind::kPipe
               : sink == "compare" ? SinkKind::kCompare
                                   : SinkKind::kDiscard;
+  plan.hash_prefix = t.integers("hashPrefix", -1, 1 << 28);
+  if (plan.hash_prefix.size() != plan.files.size())
+    t.fail("hashPrefix", "must have one entry a file");
   plan.weights = t.numbers("weights");
   if (plan.weights.size() % plan.k) t.fail("weights", "must be rows of k");
 
@@ -156,6 +159,7 @@ Napi::Value merge(const Napi::CallbackInfo& info) {
     Napi::Object o = Napi::Object::New(env);
     o.Set("findings", findings_of(env, *job));
     o.Set("sha256", strings(env, job->hashes()));
+    o.Set("inputSha256", strings(env, job->input_hashes()));
     o.Set("bytesRead", static_cast<double>(job->bytes_read.load()));
     o.Set("bytesWritten", static_cast<double>(job->bytes_written.load()));
     return o;

@@ -39,10 +39,11 @@ struct MergeJob::Worker {
   std::vector<int32_t> positions;
 };
 
-MergeJob::MergeJob(MergePlan plan) : plan_(std::move(plan)) {}
+MergeJob::MergeJob(MergePlan plan) : plan_(std::move(plan)), input_hashes_(plan_.files.size()) {}
 MergeJob::~MergeJob() = default;
 
 void MergeJob::wake() {
+  input_hashes_.wake();
   const std::lock_guard<std::mutex> lock(mutex_);
   changed_.notify_all();
 }
@@ -56,6 +57,9 @@ void MergeJob::choose_sizes() {
   while (block_bytes_ > 512 && threads_ * k * block_bytes_ > memory / 2) block_bytes_ /= 2;
   while (threads_ > 1 && threads_ * k * block_bytes_ > memory / 2) --threads_;
   chunk_bytes_ = plan_.chunk_bytes ? plan_.chunk_bytes : kLargestChunk;
+  // With input hashes, a chunk is one block of each input: then a worker is done with an input
+  // early, and the next one's turn at it comes while this one goes on with the others.
+  if (hashes_inputs_) chunk_bytes_ = std::min(chunk_bytes_, block_bytes_);
   const size_t slots = 2 * threads_ + 2;
   while (chunk_bytes_ > 4096 && !plan_.chunk_bytes && slots * chunk_bytes_ > memory / 2)
     chunk_bytes_ /= 2;
@@ -85,6 +89,8 @@ void MergeJob::work() {
   const auto lease = ThreadBudget::process().take(plan_.threads, [this] { return stopping(); });
   threads_ = lease.threads();
   if (threads_ == 0) return;
+  hash_prefixes();
+  if (stopping()) return;
   choose_sizes();
   cut_into_chunks();
   hashes_.resize(plan_.outputs.size());
@@ -107,6 +113,31 @@ void MergeJob::work() {
   }
   prefetcher.join();
   for (const auto& entry : found_) findings_.push_back(entry.second);
+}
+
+// Starts the hashes of the input files with the bytes before their first tensors.
+void MergeJob::hash_prefixes() {
+  for (size_t f = 0; f < plan_.hash_prefix.size() && !stopping(); ++f) {
+    if (plan_.hash_prefix[f] < 0) continue;
+    hashes_inputs_ = true;
+    input_hashes_.start(f);
+    std::vector<uint8_t> bytes(static_cast<size_t>(plan_.hash_prefix[f]));
+    bool waited = false;
+    const int error = read_at(plan_.files[f], 0, bytes.data(), bytes.size(), false, &waited);
+    if (error) {
+      const bool is_short = error == kShortRead;
+      fail({is_short ? JobError::Kind::kShortRead : JobError::Kind::kRead, is_short ? 0 : error,
+            static_cast<int64_t>(f), -1, -1, "read"});
+    } else {
+      input_hashes_.feed(f, 0, bytes.data(), bytes.size(), [this] { return stopping(); });
+    }
+  }
+}
+
+std::vector<std::string> MergeJob::input_hashes() const {
+  std::vector<std::string> all;
+  for (size_t f = 0; f < plan_.files.size(); ++f) all.push_back(input_hashes_.hex(f));
+  return all;
 }
 
 void MergeJob::note(const Finding& f) {
@@ -183,7 +214,13 @@ void MergeJob::compute_piece(Worker& w, const Piece& piece, uint8_t* out) {
         return;
       }
       w.inputs[j] = buffer.data();
-      bytes_read.fetch_add(n * byte_size(source.dtype), std::memory_order_relaxed);
+      const size_t bytes = n * byte_size(source.dtype);
+      if (input_hashes_.active(static_cast<size_t>(source.file))) {
+        input_hashes_.feed(static_cast<size_t>(source.file),
+                           source.offset + first * byte_size(source.dtype), buffer.data(), bytes,
+                           [this] { return stopping(); });
+      }
+      bytes_read.fetch_add(bytes, std::memory_order_relaxed);
     }
     switch (segment.op) {
       case Op::kMean: {

@@ -6,6 +6,7 @@
 #include <tuple>
 #include <vector>
 
+#include "input_hashes.h"
 #include "job.h"
 #include "merge_plan.h"
 
@@ -26,6 +27,7 @@ class MergeJob : public Job {
   // After run():
   const std::vector<Finding>& findings() const { return findings_; }
   const std::vector<std::string>& hashes() const { return hashes_; }  // one an output
+  std::vector<std::string> input_hashes() const;  // one a file, "" where none was asked for
 
  protected:
   void work() override;
@@ -56,9 +58,11 @@ class MergeJob : public Job {
             uint64_t* offset);
   void compare_output(const Chunk& chunk, const uint8_t* expected, const uint8_t* found);
   void prefetch();
+  void hash_prefixes();
   void note(const Finding& finding);
 
   MergePlan plan_;
+  InputHashes input_hashes_;
   uint32_t threads_ = 1;
   size_t chunk_bytes_ = 0, block_bytes_ = 0;
   std::vector<Piece> pieces_;
@@ -67,7 +71,7 @@ class MergeJob : public Job {
   std::mutex mutex_;  // slots, next_chunk_, written_, cold_
   std::condition_variable changed_;
   size_t next_chunk_ = 0, written_ = 0;
-  bool cold_ = false, done_ = false;
+  bool cold_ = false, done_ = false, hashes_inputs_ = false;
   std::mutex findings_mutex_;
   std::map<std::tuple<uint8_t, uint32_t, int32_t>, Finding> found_;
   std::vector<Finding> findings_;

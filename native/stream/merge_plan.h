@@ -53,6 +53,10 @@ struct MergePlan {
   uint32_t threads = 1;
   uint64_t memory = 0;       // bytes for all buffers
   uint64_t chunk_bytes = 0;  // 0: chosen from memory
+  // One a file: -1, or the number of bytes before its first tensor, and the whole file is hashed on
+  // the way. Its tensors must be used in the order in which they lie, each once, without gaps, up
+  // to the file's end.
+  std::vector<int64_t> hash_prefix;
 };
 
 // Something in the data that the caller must know about.

@@ -1,0 +1,135 @@
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Consumer, ingredients, type Packed, pack, root, soupOfDigits } from './consumer.js';
+
+const addon = join(root, 'build/Release/stockpot.node');
+const folder = mkdtempSync(join(tmpdir(), 'stockpot-pack-'));
+let packed: Packed;
+let expected: string;
+let consumer: Consumer;
+
+beforeAll(async () => {
+  expected = await soupOfDigits(folder);
+  packed = pack(folder);
+  consumer = new Consumer().installOffline(packed.tarball).placeAddon(addon);
+});
+
+afterAll(() => {
+  consumer?.remove();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+describe('the packed package', () => {
+  test('holds what is needed to run and to compile, and nothing else', () => {
+    const wanted = [
+      'package.json',
+      'README.md',
+      'LICENSE',
+      'CHANGELOG.md',
+      'SECURITY.md',
+      'binding.gyp',
+      'CMakeLists.txt',
+      'native/sources.txt',
+      'docs/numerics.md',
+      ...['index.js', 'index.cjs', 'index.d.ts', 'index.d.cts', 'cli.js'].map((n) => `dist/${n}`),
+      ...readFileSync(join(root, 'native/sources.txt'), 'utf8').trim().split('\n'),
+    ];
+    expect(packed.files).toEqual(expect.arrayContaining(wanted));
+    const places =
+      /^(dist|docs|native|prebuilds)\/|^(package\.json|binding\.gyp|CMakeLists\.txt|LICENSE|\w+\.md)$/;
+    expect(packed.files.filter((f) => !places.test(f))).toEqual([]);
+  });
+
+  test('says in package.json what its files are', () => {
+    const read = JSON.parse(readFileSync(join(consumer.installed, 'package.json'), 'utf8'));
+    const named = [
+      read.main,
+      read.module,
+      read.types,
+      read.bin.stockpot,
+      ...Object.values(read.exports['.']).flatMap((e) => Object.values(e as object)),
+    ].map((f: string) => f.replace(/^\.\//, ''));
+    expect(packed.files).toEqual(expect.arrayContaining(named));
+  });
+
+  test('makes a soup from an ES module', () => {
+    expect(consumer.library('soup.mjs')).toBe(expected);
+  });
+
+  test('makes a soup from CommonJS', () => {
+    expect(consumer.library('soup.cjs')).toBe(expected);
+  });
+
+  test('makes a soup from strict TypeScript, as an ES module', () => {
+    expect(consumer.typescript('soup.mts')).toBe(expected);
+  });
+
+  test('makes a soup from strict TypeScript, as CommonJS', () => {
+    expect(consumer.typescript('soup.cts')).toBe(expected);
+  });
+
+  test("runs the README's example", () => {
+    const code = /^```js\n(.*?)^```/ms.exec(readFileSync(join(root, 'README.md'), 'utf8'))?.[1];
+    const [a, b, c] = ingredients as [string, string, string];
+    const into = (name: string) => join(consumer.folder, name);
+    cpSync(a, into('model-a'), { recursive: true });
+    // The bytes decide what a file is.
+    cpSync(join(b, 'model.safetensors'), into('model-b.pt'));
+    cpSync(join(c, 'model.safetensors'), into('model-c.safetensors'));
+    consumer.write('readme.mjs', code as string);
+    const r = consumer.node('readme.mjs');
+    expect(r.stdout, r.stderr).toMatch(/^[0-9a-f]{64} \d+ [\d.]+ true\n$/);
+    rmSync(into('soup'), { recursive: true });
+  });
+
+  test('brings the stockpot command', () => {
+    const r = consumer.cli('uniform', ...ingredients, '-o', 'soup', '--json');
+    expect(r.stderr).toBe('');
+    expect(JSON.parse(r.stdout).sha256).toBe(expected);
+    expect(r.status).toBe(0);
+  });
+});
+
+describe('without a working addon', () => {
+  const failure = () => {
+    const r = consumer.cli('uniform', ...ingredients, '-o', 'none', '--json');
+    expect(r.status).toBe(1);
+    return JSON.parse(r.stdout).error;
+  };
+
+  test('says what was looked for, where, and which command makes it', () => {
+    consumer.removeAddon();
+    const { code, message, remedy } = failure();
+    expect(code).toBe('NATIVE');
+    expect(message).toContain(`${process.platform}-${process.arch}`);
+    expect(message).toContain(process.version);
+    expect(message).toContain('No native build was found');
+    expect(remedy).toContain(consumer.installed);
+    expect(remedy).toContain('npx node-gyp rebuild');
+    const plain = consumer.cli('uniform', ...ingredients, '-o', 'none');
+    expect(plain.stderr.startsWith('stockpot: the native addon does not load on ')).toBe(true);
+    expect(plain.stderr).not.toMatch(/^\s+at /m);
+  });
+
+  test('names a file that is there and does not load', () => {
+    const broken = join(consumer.folder, 'broken.node');
+    writeFileSync(broken, 'no shared library');
+    consumer.placeAddon(broken);
+    const { code, message } = failure();
+    expect(code).toBe('NATIVE');
+    expect(message).toContain('stockpot.node');
+  });
+
+  test('rejects with the same error in the library', () => {
+    consumer.write(
+      'no_addon.mjs',
+      `import { StockpotError, uniform } from 'stockpot';
+       await uniform(process.argv.slice(2), 'none').catch((e) => {
+         console.log(e instanceof StockpotError, e.code);
+       });`,
+    );
+    expect(consumer.node('no_addon.mjs', ...ingredients).stdout).toBe('true NATIVE\n');
+  });
+});
