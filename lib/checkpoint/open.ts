@@ -28,6 +28,8 @@ const NO_WEIGHTS =
  * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED, or USAGE for a `key` that is not there
  */
 export async function openCheckpoint(path: string, options: OpenOptions = {}): Promise<Checkpoint> {
+  if (path === '')
+    throw new StockpotError('USAGE', 'expected the path of a checkpoint but received ""');
   const info = await statOrRefuse(path);
   const found = info.isDirectory() ? await findInFolder(path) : { weights: path };
   const checkpoint =

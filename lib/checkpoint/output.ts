@@ -61,11 +61,14 @@ export class AtomicOutput {
 
   /**
    * Refuses what must not be written, without touching anything.
-   * @throws StockpotError OUTPUT
+   * @throws StockpotError OUTPUT, USAGE
    */
   static async check(path: string, options: OutputOptions): Promise<void> {
     const refuse = (message: string, remedy: string) =>
       new StockpotError('OUTPUT', `${path}: ${message}`, { file: path, remedy });
+    // An unset variable of a script, mostly: it would stand for the current folder.
+    if (path === '')
+      throw new StockpotError('USAGE', 'expected the name of an output but received ""');
     if (basename(resolve(path)) === '')
       throw refuse('is no name for an output', 'Name a new file or folder.');
     const there = await realpath(path).catch(() => null);
@@ -106,7 +109,7 @@ export class AtomicOutput {
     const target = await realpath(path).catch(() => resolve(path));
     const self = new AtomicOutput(path, target, options);
     try {
-      self.made = await mkdir(dirname(target), { recursive: true });
+      self.made = await makeFolders(dirname(target));
       for (let attempt = 0; attempt < 100; attempt++) {
         if (await self.tryLock()) {
           guard(self.partial);
@@ -296,6 +299,23 @@ function unguard(path: string): void {
   native().unguard(path);
   unfinished.delete(path);
   if (unfinished.size === 0) process.off('exit', removeUnfinished);
+}
+
+/** Makes a folder and those above it; gives the uppermost that it made. (Node's own loops for ever in /proc.) */
+async function makeFolders(folder: string): Promise<string | undefined> {
+  const exists = () =>
+    stat(folder).then(
+      (info) => info.isDirectory(),
+      () => false,
+    );
+  if (folder === dirname(folder) || (await exists())) return undefined;
+  const above = await makeFolders(dirname(folder));
+  try {
+    await mkdir(folder);
+  } catch (cause) {
+    if (!(await exists())) throw cause; // else another run made it at the same time
+  }
+  return above ?? folder;
 }
 
 const noSpace = (path: string, what: string): StockpotError =>

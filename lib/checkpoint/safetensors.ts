@@ -174,7 +174,10 @@ function checkCoverage(
     }
     at = end;
   }
-  if (at !== size) throw refuse(`${size - at} bytes follow the last tensor`);
+  if (at !== size)
+    throw refuse(
+      `${size - at} ${size - at === 1 ? 'byte follows' : 'bytes follow'} the last tensor`,
+    );
 }
 
 /** One tensor of a file that is to be written. */

@@ -1,5 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
+import { StockpotError } from '../errors.js';
 import { fileError } from './open.js';
 
 /** Configurations, tokenizers and image processors, as transformers, timm, open_clip and sentence-transformers name them. */
@@ -50,9 +51,14 @@ export async function sideFiles(
       ? checkpointPath
       : dirname(checkpointPath);
     const names = (await readdir(folder)).filter(isSideFile).sort();
+    for (const name of names) {
+      await stat(join(folder, name)).catch((cause) => {
+        throw fileError(join(folder, name), cause);
+      });
+    }
     return { folder, names };
   } catch (cause) {
-    throw fileError(checkpointPath, cause);
+    throw cause instanceof StockpotError ? cause : fileError(checkpointPath, cause);
   }
 }
 
@@ -65,7 +71,9 @@ const FLOATS = 'float64|float32|float16|bfloat16|float8_\\w+';
  * Everything else stays byte for byte. With `keep`, only fp8 changes: its mean is written as bf16.
  */
 export async function configWithDtype(path: string, dtype: string): Promise<string | null> {
-  const text = await readFile(path, 'utf8');
+  const text = await readFile(path, 'utf8').catch((cause) => {
+    throw fileError(path, cause);
+  });
   const [from, to] =
     dtype === 'keep' ? ['float8_\\w+', TORCH_DTYPE.bf16] : [FLOATS, TORCH_DTYPE[dtype]];
   const changed = text.replace(

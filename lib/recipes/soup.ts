@@ -94,7 +94,6 @@ export async function prepareSoup(
     throwIfAborted(options.signal);
     checkpoints.push(typeof i === 'string' ? await openCheckpoint(i, { key: options.key }) : i);
   }
-  if (options.like !== undefined) await sideFiles(options.like);
   const weighting = resolveWeights(checkpoints.length, options.weights, options.normalize);
   const { tensors: matched, left, notes } = await matchTensors(checkpoints, options);
   const tensors = planTensors(matched, weighting, options.dtype ?? 'keep');
@@ -153,6 +152,9 @@ export async function makeSoup(
     memory,
     threads,
   });
+  // A donor whose files cannot be had is refused before the work.
+  if (options.like !== undefined || (typeof output === 'string' && !isFileOutput(output)))
+    await sideFiles(options.like ?? (checkpoints[0] as Checkpoint).path);
   const inputs = checkpoints.flatMap((c) => [c.path, ...c.files.map((f) => f.path)]);
   if (options.dryRun) {
     if (typeof output === 'string')

@@ -251,6 +251,16 @@ describe('behaviour 23: side files', () => {
     await failure(uniform([first], out, { like: at('no such donor'), dryRun: true }), 'NOT_FOUND');
   });
 
+  it('behaviour 23: a side file that cannot be had is refused before a byte is written', async () => {
+    const first = await model(1, {});
+    await symlink(at('nowhere'), join(first, 'config.json'));
+    const out = fresh('soup');
+    const error = await failure(uniform([first], out), 'NOT_FOUND');
+    expect(error.file).toBe(join(first, 'config.json'));
+    expect(await listing(join(out, '..')).catch(() => [])).toEqual([]);
+    await uniform([first], fresh('soup.safetensors'));
+  });
+
   it('behaviour 23: an ingredient that is a file gives what lies beside it', async () => {
     const first = await model(1, { 'config.json': '{"beside": 1}' });
     const out = fresh('soup');

@@ -472,6 +472,32 @@ describe('outputs that exist', () => {
     expect(stderr.split('\n')[0]).toMatch(/a part of its path is a file/);
   });
 
+  it('no name at all: wrong usage, and the current folder stays as it is', async () => {
+    const [a] = await models();
+    const here = fresh();
+    await put(join(here, 'thesis.tex'), 'years of work');
+    for (const more of [[], ['--overwrite']]) {
+      const run = ['uniform', a, '-o', '', '--json', ...more];
+      const done = await stockpot(run, { cwd: here });
+      expect([done.code, jsonOf(done).error.code]).toEqual([2, 'USAGE']);
+    }
+    for (const out of ['.', './', '..', '/']) {
+      const run = ['uniform', a, '-o', out, '--json', '--overwrite'];
+      const done = await stockpot(run, { cwd: here });
+      expect([done.code, jsonOf(done).error.code], out).toEqual([1, 'OUTPUT']);
+    }
+    expect(await listing(here)).toEqual(['thesis.tex']);
+    const input = await json(['uniform', '', '-o', at('x')]);
+    expect([input.code, input.out.error.code]).toEqual([2, 'USAGE']);
+  });
+
+  it('where no folder can be made', async ({ skip }) => {
+    if (process.platform !== 'linux') skip('there is no /proc');
+    const [a] = await models();
+    const { code, out } = await json(['uniform', a, '-o', '/proc/stockpot/soup']);
+    expect([code, out.error.code, out.error.file]).toEqual([1, 'IO', '/proc/stockpot/soup']);
+  });
+
   it('a failure leaves neither a soup nor the folders made for it', async () => {
     const a = await putTensors(fresh('a.safetensors'), [f32('w', Number.NaN)]);
     const base = fresh();
