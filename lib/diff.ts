@@ -54,6 +54,7 @@ export async function diff(
         name,
         dtype: ea.dtype,
         shape: ea.shape,
+        storedName: name,
         op: 'compare',
         equal: true,
         places: [

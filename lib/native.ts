@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { StockpotError } from './errors.js';
+import type { Graph } from './models/graph.js';
 
 /** What the addon tells about something in the data (native/stream/merge_plan.h). */
 export interface Finding {
@@ -30,7 +31,7 @@ export interface NativeJob<T> {
 }
 
 export interface NativeFailure {
-  kind: 'read' | 'short-read' | 'write' | 'aborted' | 'memory' | 'internal';
+  kind: 'read' | 'short-read' | 'write' | 'aborted' | 'memory' | 'input' | 'internal';
   errno: number;
   strerror: string;
   /** Positions in the tables that were passed, or -1. */
@@ -60,7 +61,10 @@ export interface MergeTable extends SourceTable {
   chunkBytes: number;
   /** Kernel variant, or '' for the fastest. */
   variant: string;
-  sink: 'file' | 'pipe' | 'compare' | 'discard';
+  sink: 'file' | 'pipe' | 'compare' | 'network' | 'discard';
+  /** With the sink `network`: the handle, and the weight that each segment is, or -1. */
+  network?: NetworkHandle;
+  networkWeights?: Float64Array;
   /** Rows of k. */
   weights: Float64Array;
   outputs: { fd: number; prefix: Uint8Array; offset: number }[];
@@ -86,7 +90,24 @@ export interface MergeResult {
   bytesWritten: number;
 }
 
+/** A network's plan and memory in the addon; freed when it is no longer referenced. */
+export type NetworkHandle = { readonly __network: unique symbol };
+
 export interface Addon {
+  /** Plans a graph for at most `batch` examples at a time. `variant` '' takes the fastest. */
+  createNetwork(
+    graph: Graph,
+    batch: number,
+    threads: number,
+    variant: string,
+  ): { handle: NetworkHandle; bytes: number; variant: string };
+  /** Runs a batch: one array an input of the graph; `out` gets a row of logits an example. */
+  forward(
+    network: NetworkHandle,
+    inputs: (Float32Array | Int32Array)[],
+    batch: number,
+    out: Float32Array,
+  ): NativeJob<void>;
   merge(table: MergeTable): NativeJob<MergeResult>;
   hash(
     table: SourceTable & { threads: number; elements: Float64Array },

@@ -4,7 +4,7 @@ import { elementCount } from '../checkpoint/shape.js';
 import { OpenSources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { type Mismatch, StockpotError } from '../errors.js';
-import { type Finding, type MergeResult, type MergeTable, native, OP } from '../native.js';
+import { type Finding, type MergeResult, type MergeTable, type NetworkHandle, native, OP } from '../native.js';
 import type { RunOptions } from '../progress.js';
 import { resolveMemory, resolveThreads } from '../threads.js';
 import { bytesToRead, type PlannedTensor, tensorBytes } from './plan.js';
@@ -18,6 +18,8 @@ export interface ExecuteOptions extends RunOptions {
   weights: readonly number[];
   /** Hash the ingredients' files on the way, those for which that is possible (see `hashPrefixes`). */
   hashInputs?: boolean;
+  /** With the sink `network`: where the results go. */
+  network?: { handle: NetworkHandle; weights: Float64Array };
   /** What progress calls this. */
   phase?: string;
   /** For tests: kernel variant and chunk size. */
@@ -51,6 +53,8 @@ export async function execute(
           ? hashPrefixes(checkpoints, tensors)
           : checkpoints.flatMap((c) => c.files.map(() => -1)),
       ),
+      network: options.network?.handle,
+      networkWeights: options.network?.weights,
       op: Float64Array.from(tensors, (t) => OP[t.op]),
       outDtype: Float64Array.from(tensors, (t) => dtypeIndex(t.dtype)),
       elements: Float64Array.from(tensors, (t) => elementCount(t.shape)),

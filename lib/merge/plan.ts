@@ -11,6 +11,8 @@ export type OutputDType = 'keep' | 'f32' | 'f16' | 'bf16';
 /** One tensor of the soup: what is done with the ingredients' tensors. */
 export interface PlannedTensor {
   name: string;
+  /** Name as the first ingredient stores it. */
+  storedName: string;
   dtype: DType;
   shape: readonly number[];
   op: keyof typeof OP;
@@ -51,6 +53,7 @@ export function planTensors(
       places = entries.map((e, i) => (e ? ([i, e] as const) : null));
     return {
       name,
+      storedName: first.name,
       dtype: outputDType(first.dtype, choice),
       shape: first.shape,
       op: isFloat(first.dtype) ? 'mean' : name.endsWith('num_batches_tracked') ? 'max' : 'same',

@@ -14,6 +14,7 @@
 #include "../stream/hash_job.h"
 #include "../stream/merge_job.h"
 #include "environment.h"
+#include "network.h"
 #include "tables.h"
 
 #if defined(__linux__)
@@ -70,6 +71,31 @@ void check_segment(const Tables& t, const Segment& s, const Source* sources, uin
   if (s.op != Op::kMean && weighted) t.fail("weightSet", "is for means");
 }
 
+// The results become the weights of a network: field `network` is its handle, `networkWeights` has
+// the weight that each segment is, or -1.
+void consume_into_network(Napi::Env env, const Tables& t, MergePlan* plan) {
+  const auto executor = executor_of(env, t.object().Get("network"));
+  const auto& weights = executor->graph().weights;
+  const auto ids = t.integers("networkWeights", -1, static_cast<int64_t>(weights.size()) - 1);
+  if (ids.size() != plan->segments.size())
+    t.fail("networkWeights", "must have one entry a segment");
+  std::vector<DType> types;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    types.push_back(plan->segments[i].out_dtype);
+    if (ids[i] < 0) continue;
+    if (!is_float(types[i]) ||
+        weights[static_cast<size_t>(ids[i])].elements() != plan->segments[i].elements) {
+      t.fail("networkWeights", "do not fit the segments");
+    }
+  }
+  plan->consume = [executor, ids, types](uint32_t segment, uint64_t first, uint64_t count,
+                                         const uint8_t* data) {
+    if (ids[segment] >= 0) {
+      executor->set_weight(static_cast<int32_t>(ids[segment]), first, count, types[segment], data);
+    }
+  };
+}
+
 MergePlan read_plan(Napi::Env env, Napi::Object spec) {
   const Tables t(env, spec);
   MergePlan plan;
@@ -83,6 +109,7 @@ MergePlan read_plan(Napi::Env env, Napi::Object spec) {
   plan.sink = sink == "file"      ? SinkKind::kFile
               : sink == "pipe"    ? SinkKind::kPipe
               : sink == "compare" ? SinkKind::kCompare
+              : sink == "network" ? SinkKind::kConsume
                                   : SinkKind::kDiscard;
   plan.hash_prefix = t.integers("hashPrefix", -1, 1 << 28);
   if (plan.hash_prefix.size() != plan.files.size())
@@ -126,6 +153,7 @@ MergePlan read_plan(Napi::Env env, Napi::Object spec) {
                              static_cast<int32_t>(weight_set[i])});
     check_segment(t, plan.segments[i], &plan.sources[i * plan.k], plan.k, weight_set[i] >= 0);
   }
+  if (plan.sink == SinkKind::kConsume) consume_into_network(env, t, &plan);
   return plan;
 }
 
@@ -279,6 +307,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment());
   exports.Set("merge", Napi::Function::New(env, merge));
   exports.Set("hash", Napi::Function::New(env, hash));
+  exports.Set("createNetwork", Napi::Function::New(env, create_network));
+  exports.Set("forward", Napi::Function::New(env, forward));
   exports.Set("meanBlock", Napi::Function::New(env, mean_block));
   exports.Set("variants", Napi::Function::New(env, variants));
   exports.Set("sha256Plain", Napi::Function::New(env, sha256_plain_of));

@@ -38,6 +38,8 @@ const char* name_of(JobError::Kind kind) {
       return "aborted";
     case JobError::Kind::kMemory:
       return "memory";
+    case JobError::Kind::kInput:
+      return "input";
     default:
       return "internal";
   }

@@ -18,6 +18,7 @@ struct JobError {
     kWrite,
     kAborted,
     kMemory,
+    kInput,  // the data given to a network
     kInternal
   } kind = Kind::kNone;
   int error_number = 0;

@@ -283,6 +283,12 @@ bool MergeJob::emit(uint32_t output, const uint8_t* data, size_t bytes, const Ch
     error = read_at(fd, *offset, found.data(), bytes, false, &waited);
     if (!error && std::memcmp(found.data(), data, bytes) != 0 && chunk)
       compare_output(*chunk, data, found.data());
+  } else if (plan_.sink == SinkKind::kConsume && chunk) {
+    for (size_t p = 0; p < chunk->pieces; ++p) {
+      const Piece& piece = pieces_[chunk->first_piece + p];
+      plan_.consume(piece.segment, piece.first, piece.count, data);
+      data += piece.count * byte_size(plan_.segments[piece.segment].out_dtype);
+    }
   }
   if (error) {
     fail({JobError::Kind::kWrite, error, -1, -1, static_cast<int64_t>(output), "write"});

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,7 @@ enum class SinkKind : uint8_t {
   kFile,     // write, hash, sync to disk
   kPipe,     // write, hash
   kCompare,  // read the output's file and compare it with what would have been written
+  kConsume,  // hand each piece to MergePlan::consume, in order
   kDiscard,  // nothing
 };
 
@@ -49,6 +51,9 @@ struct MergePlan {
   std::vector<double> weights;  // rows of k
   std::vector<Output> outputs;
   SinkKind sink = SinkKind::kFile;
+  // Gets elements [first, first + count) of a segment's result, in the segment's output type.
+  std::function<void(uint32_t segment, uint64_t first, uint64_t count, const uint8_t* data)>
+      consume;
   MeanKernel kernel = nullptr;
   uint32_t threads = 1;
   uint64_t memory = 0;       // bytes for all buffers

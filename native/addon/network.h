@@ -1,0 +1,19 @@
+#pragma once
+#include <napi.h>
+
+#include <memory>
+
+#include "../executor/executor.h"
+
+namespace stockpot {
+
+// createNetwork(graph, batch, threads, variant) -> handle, and forward(handle, inputs, batch, out)
+// -> job; see lib/native.ts. A handle is an External; it is freed when JavaScript no longer holds
+// it.
+Napi::Value create_network(const Napi::CallbackInfo& info);
+Napi::Value forward(const Napi::CallbackInfo& info);
+
+// The executor behind a handle. Throws a JavaScript TypeError for anything else.
+std::shared_ptr<Executor> executor_of(Napi::Env env, const Napi::Value& handle);
+
+}  // namespace stockpot

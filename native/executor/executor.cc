@@ -1,0 +1,364 @@
+#include "executor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "../kernels/plain/convert.h"
+
+namespace stockpot {
+namespace {
+
+constexpr size_t kRowTiles =
+    8;  // of a block of rows: its part of A stays in the second-level cache
+constexpr size_t kPanelsAtOnce = 8;  // of B, in one task, where there are few rows
+
+size_t up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+}  // namespace
+
+Executor::Executor(Graph graph, uint32_t largest_batch, uint32_t threads, const NetworkOps* ops)
+    : graph_(std::move(graph)),
+      plan_(plan_memory(graph_)),
+      batch_(largest_batch),
+      ops_(ops),
+      pool_(threads),
+      arena_(plan_.size * largest_batch),
+      weights_(graph_.weights.size()),
+      packed_(graph_.weights.size(), 0),
+      scratch_(pool_.threads()) {
+  size_t attention = 0;
+  for (const GraphOp& op : graph_.ops) {
+    if (op.kind == OpKind::kLinear) packed_[op.weight] = op.transposed ? 2 : 1;
+    if (op.kind == OpKind::kAttention) {
+      const size_t width = op.numbers[4], groups = op.numbers[5];
+      const size_t lq = graph_.values[op.x].rows / groups;
+      const size_t lk = graph_.values[op.y].rows / (op.numbers[6] ? 1 : groups);
+      const size_t block = std::min(up(lq, ops_->row_tile), ops_->row_tile * kRowTiles);
+      attention = std::max(attention, packed_size(lk, width, ops_->panel) +
+                                          packed_size(width, lk, ops_->panel) + block * lk);
+    }
+  }
+  // A weight that is a table as well as a layer's matrix (tied embeddings) is kept as stored, and
+  // packed beside.
+  for (const GraphOp& op : graph_.ops) {
+    if (op.kind == OpKind::kEmbedding && packed_[op.weight]) packed_[op.weight] |= 4;
+  }
+  for (auto& s : scratch_) s.resize(attention);
+  for (size_t w = 0; w < weights_.size(); ++w) {
+    const uint64_t n = graph_.weights[w].elements();
+    const size_t rows = graph_.weights[w].shape.empty() ? 1 : graph_.weights[w].shape[0];
+    const size_t columns = rows ? n / rows : 0;
+    const uint8_t how = packed_[w] & 3;
+    const size_t packed = how == 0   ? 0
+                          : how == 1 ? packed_size(rows, columns, ops_->panel)
+                                     : packed_size(columns, rows, ops_->panel);
+    weights_[w].resize(how == 0 ? n : packed + (packed_[w] & 4 ? n : 0));
+  }
+}
+
+uint64_t Executor::bytes() const {
+  uint64_t floats = arena_.size();
+  for (const auto& w : weights_) floats += w.size();
+  for (const auto& s : scratch_) floats += s.size();
+  return floats * sizeof(float);
+}
+
+void Executor::set_weight(int32_t w, uint64_t first, uint64_t count, DType dtype,
+                          const uint8_t* data) {
+  const GraphWeight& shape = graph_.weights[w];
+  const uint8_t how = packed_[w] & 3;
+  const size_t item = byte_size(dtype);
+  const auto load = [dtype, data, item](uint64_t i) {
+    if (dtype == DType::kF32) {
+      float f;
+      std::memcpy(&f, data + i * item, sizeof(f));
+      return f;
+    }
+    return static_cast<float>(plain::load(dtype, data + i * item));
+  };
+  float* to = weights_[w].data();
+  if (how == 0) {
+    for (uint64_t i = 0; i < count; ++i) to[first + i] = load(i);
+    return;
+  }
+  const size_t panel = ops_->panel;
+  const uint64_t rows = shape.shape[0], columns = shape.elements() / rows;
+  // Element (r, c) as stored is (n, k) = (r, c) of the packed matrix, or (c, r) where transposed.
+  const uint64_t depth = how == 1 ? columns : rows;
+  float* stored = to + packed_size(how == 1 ? rows : columns, depth, panel);
+  uint64_t r = first / columns, c = first % columns;
+  for (uint64_t i = 0; i < count; ++i) {
+    const uint64_t n = how == 1 ? r : c, k = how == 1 ? c : r;
+    const float v = load(i);
+    to[(n / panel * depth + k) * panel + n % panel] = v;
+    if (packed_[w] & 4) stored[first + i] = v;
+    if (++c == columns) {
+      c = 0;
+      ++r;
+    }
+  }
+}
+
+// Rows in blocks, spread over the threads.
+void Executor::rows(uint64_t count, const std::function<void(uint64_t)>& row) {
+  constexpr uint64_t kBlock = 32;
+  pool_.each((count + kBlock - 1) / kBlock, [&](size_t block, uint32_t) {
+    const uint64_t end = std::min(count, (block + 1) * kBlock);
+    for (uint64_t r = block * kBlock; r < end; ++r) row(r);
+  });
+}
+
+std::string Executor::check_ids(const std::vector<InputData>& inputs, uint32_t batch) const {
+  for (const GraphOp& op : graph_.ops) {
+    if (op.kind != OpKind::kEmbedding && op.kind != OpKind::kLogLikelihood) continue;
+    const GraphInput& input = graph_.inputs[op.input];
+    const bool label = op.kind == OpKind::kLogLikelihood;
+    const int64_t most =
+        label ? static_cast<int64_t>(graph_.values[op.x].columns)
+              : static_cast<int64_t>(graph_.weights[op.weight].shape[0]) - op.numbers[0];
+    const uint64_t n = input.elements * (input.shared ? 1 : batch);
+    for (uint64_t i = 0; i < n; ++i) {
+      const int32_t id = inputs[op.input].integers[i];
+      if (id >= most || (id < 0 && !label)) {
+        return input.name + " holds the id " + std::to_string(id) + ", expected 0 to " +
+               std::to_string(most - 1);
+      }
+    }
+  }
+  return "";
+}
+
+std::string Executor::run(const std::vector<InputData>& inputs, uint32_t batch, float* out) {
+  const std::string wrong = check_ids(inputs, batch);
+  if (!wrong.empty()) return wrong;
+  for (const GraphOp& op : graph_.ops) run_op(op, inputs, batch);
+  std::memcpy(out, value(graph_.output),
+              graph_.values[graph_.output].size() * batch * sizeof(float));
+  return "";
+}
+
+void Executor::run_op(const GraphOp& op, const std::vector<InputData>& inputs, uint32_t batch) {
+  const GraphValue& shape = graph_.values[op.out];
+  const uint64_t columns = shape.columns;
+  const uint64_t all = shape.rows * batch;
+  float* out = value(op.out);
+  const float* x = op.x >= 0 ? value(op.x) : nullptr;
+  const uint64_t x_rows = op.x >= 0 ? graph_.values[op.x].rows : 0;
+  const size_t row_bytes = columns * sizeof(float);
+  switch (op.kind) {
+    case OpKind::kPatches: {
+      const uint64_t c = op.numbers[0], h = op.numbers[1], w = op.numbers[2], p = op.numbers[3];
+      const float* image = inputs[op.input].floats;
+      rows(all, [&](uint64_t r) {
+        const float* from = image + r / shape.rows * c * h * w;
+        const uint64_t y = r % shape.rows / (w / p) * p, x0 = r % shape.rows % (w / p) * p;
+        float* to = out + r * columns;
+        for (uint64_t channel = 0; channel < c; ++channel) {
+          for (uint64_t i = 0; i < p; ++i, to += p) {
+            std::memcpy(to, from + (channel * h + y + i) * w + x0, p * sizeof(float));
+          }
+        }
+      });
+      break;
+    }
+    case OpKind::kEmbedding: {
+      const GraphInput& input = graph_.inputs[op.input];
+      const int32_t* ids = inputs[op.input].integers;
+      const float* table = weight(op.weight);
+      if (packed_[op.weight] & 3)
+        table += weights_[op.weight].size() - graph_.weights[op.weight].elements();
+      rows(all, [&](uint64_t r) {
+        const int64_t id = ids[input.shared ? r % shape.rows : r] + op.numbers[0];
+        std::memcpy(out + r * columns, table + static_cast<uint64_t>(id) * columns, row_bytes);
+      });
+      break;
+    }
+    case OpKind::kAddRows:
+    case OpKind::kAddRow: {
+      const float* table = weight(op.weight) + op.numbers[0] * columns;
+      rows(all, [&](uint64_t r) {
+        const float* add = op.kind == OpKind::kAddRow ? table : table + r % shape.rows * columns;
+        for (uint64_t i = 0; i < columns; ++i) out[r * columns + i] = x[r * columns + i] + add[i];
+      });
+      break;
+    }
+    case OpKind::kAdd: {
+      const float* y = value(op.y);
+      rows(all, [&](uint64_t r) {
+        for (uint64_t i = r * columns; i < (r + 1) * columns; ++i) out[i] = x[i] + y[i];
+      });
+      break;
+    }
+    case OpKind::kPrependRow:
+      rows(all, [&](uint64_t r) {
+        const uint64_t example = r / shape.rows, at = r % shape.rows;
+        std::memcpy(out + r * columns,
+                    at == 0 ? weight(op.weight) : x + (example * x_rows + at - 1) * columns,
+                    row_bytes);
+      });
+      break;
+    case OpKind::kLinear:
+      linear(op, batch);
+      break;
+    case OpKind::kLayerNorm:
+      rows(all, [&](uint64_t r) {
+        ops_->layer_norm(x + r * columns, weight(op.weight), weight(op.bias), op.number, columns,
+                         out + r * columns);
+      });
+      break;
+    case OpKind::kRmsNorm:
+      rows(all, [&](uint64_t r) {
+        ops_->rms_norm(x + r * columns, weight(op.weight), op.number, columns, out + r * columns);
+      });
+      break;
+    case OpKind::kAttention:
+      attention(op, inputs, batch);
+      break;
+    case OpKind::kSelectRow:
+    case OpKind::kSelectRowById:
+      rows(batch, [&](uint64_t e) {
+        uint64_t at = op.numbers[0];
+        if (op.kind == OpKind::kSelectRowById) {
+          const int32_t* ids = inputs[op.input].integers + e * x_rows;
+          const int32_t* end = ids + x_rows;
+          const int32_t* found = op.numbers[0] < 0
+                                     ? std::max_element(ids, end)
+                                     : std::find(ids, end, static_cast<int32_t>(op.numbers[0]));
+          at = found == end ? 0 : static_cast<uint64_t>(found - ids);
+        }
+        std::memcpy(out + e * columns, x + (e * x_rows + at) * columns, row_bytes);
+      });
+      break;
+    case OpKind::kMeanRows:
+      rows(batch, [&](uint64_t e) {
+        float* to = out + e * columns;
+        const uint64_t from = op.numbers[0];
+        std::memcpy(to, x + (e * x_rows + from) * columns, row_bytes);
+        for (uint64_t r = from + 1; r < x_rows; ++r) {
+          for (uint64_t i = 0; i < columns; ++i) to[i] += x[(e * x_rows + r) * columns + i];
+        }
+        for (uint64_t i = 0; i < columns; ++i) to[i] /= static_cast<float>(x_rows - from);
+      });
+      break;
+    case OpKind::kL2Normalize:
+      rows(all, [&](uint64_t r) {
+        double sum = 0;
+        for (uint64_t i = 0; i < columns; ++i)
+          sum += static_cast<double>(x[r * columns + i]) * x[r * columns + i];
+        const float scale = static_cast<float>(1.0 / std::sqrt(sum));
+        for (uint64_t i = 0; i < columns; ++i) out[r * columns + i] = x[r * columns + i] * scale;
+      });
+      break;
+    case OpKind::kScale: {
+      const float by =
+          op.scale_weight >= 0 ? std::exp(weight(op.scale_weight)[0]) * op.number : op.number;
+      rows(all, [&](uint64_t r) {
+        for (uint64_t i = r * columns; i < (r + 1) * columns; ++i) out[i] = x[i] * by;
+      });
+      break;
+    }
+    case OpKind::kSimilarity: {
+      const size_t depth = graph_.values[op.x].columns;
+      shared_packed_.resize(packed_size(columns, depth, ops_->panel));
+      pack_rows(inputs[op.input].floats, depth, columns, depth, ops_->panel, shared_packed_.data());
+      const size_t panels = up(columns, ops_->panel) / ops_->panel;
+      ops_->gemm({x, depth, shared_packed_.data(), all, columns, depth, out, columns, {}}, 0,
+                 panels);
+      break;
+    }
+    case OpKind::kLogLikelihood: {
+      const int32_t* labels = inputs[op.input].integers;
+      const uint64_t length = x_rows / columns, vocabulary = graph_.values[op.x].columns;
+      rows(batch * columns, [&](uint64_t r) {
+        const uint64_t example = r / columns, c = r % columns;
+        double sum = 0;
+        for (uint64_t t = 0; t < length; ++t) {
+          const int32_t label = labels[c * length + t];
+          if (label < 0) continue;
+          const float* row = x + (example * x_rows + c * length + t) * vocabulary;
+          sum += row[label] - ops_->log_sum_exp(row, vocabulary);
+        }
+        out[r] = static_cast<float>(sum);
+      });
+      break;
+    }
+  }
+}
+
+void Executor::linear(const GraphOp& op, uint32_t batch) {
+  const GraphValue& shape = graph_.values[op.out];
+  const size_t depth = graph_.values[op.x].columns, n = shape.columns;
+  Gemm g{value(op.x), depth, weight(op.weight), shape.rows * batch, n, depth, value(op.out), n, {}};
+  g.epilogue.activation = op.activation;
+  if (op.bias >= 0) g.epilogue.bias = weight(op.bias);
+  if (op.scale_weight >= 0) g.epilogue.scale = weight(op.scale_weight);
+  if (op.y >= 0) g.epilogue.multiply = value(op.y);
+  if (op.z >= 0) g.epilogue.residual = value(op.z);
+  g.epilogue.ld_multiply = g.epilogue.ld_residual = n;
+  const size_t block = ops_->row_tile * kRowTiles;
+  const size_t blocks = (g.m + block - 1) / block;
+  const size_t panels = up(n, ops_->panel) / ops_->panel;
+  // Blocks of rows are tasks; where there are few, groups of panels are too.
+  const size_t at_once = blocks >= 4 * pool_.threads() ? panels : std::min(panels, kPanelsAtOnce);
+  const size_t groups = (panels + at_once - 1) / at_once;
+  pool_.each(blocks * groups, [&](size_t task, uint32_t) {
+    const size_t from = task / groups * block, first = task % groups * at_once;
+    Gemm part = g;
+    part.m = std::min(block, g.m - from);
+    part.a += from * g.lda;
+    part.c += from * g.ldc;
+    if (part.epilogue.multiply) part.epilogue.multiply += from * n;
+    if (part.epilogue.residual) part.epilogue.residual += from * n;
+    ops_->gemm(part, first, std::min(panels, first + at_once));
+  });
+}
+
+void Executor::attention(const GraphOp& op, const std::vector<InputData>& inputs, uint32_t batch) {
+  const size_t heads = op.numbers[3], width = op.numbers[4], groups = op.numbers[5];
+  const size_t kv_groups = op.numbers[6] ? 1 : groups;
+  const bool causal = op.numbers[7] != 0;
+  const GraphValue &qs = graph_.values[op.x], &ks = graph_.values[op.y], &vs = graph_.values[op.z];
+  const size_t lq = qs.rows / groups, lk = ks.rows / kv_groups, panel = ops_->panel;
+  const size_t block = std::min(up(lq, ops_->row_tile), ops_->row_tile * kRowTiles);
+  const float* table = op.weight >= 0 ? weight(op.weight) : nullptr;
+  pool_.each(batch * groups * heads, [&](size_t task, uint32_t thread) {
+    const size_t head = task % heads, group = task / heads % groups,
+                 example = task / heads / groups;
+    const size_t kv_row = example * ks.rows + (kv_groups == 1 ? 0 : group) * lk;
+    const float* q =
+        value(op.x) + (example * qs.rows + group * lq) * qs.columns + op.numbers[0] + head * width;
+    const float* k = value(op.y) + kv_row * ks.columns + op.numbers[1] + head * width;
+    const float* v = value(op.z) + kv_row * vs.columns + op.numbers[2] + head * width;
+    float* packed_k = scratch_[thread].data();
+    float* packed_v = packed_k + packed_size(lk, width, panel);
+    float* scores = packed_v + packed_size(width, lk, panel);
+    pack_rows(k, ks.columns, lk, width, panel, packed_k);
+    pack_columns(v, vs.columns, width, lk, panel, packed_v);
+    const int32_t* mask = op.input < 0 ? nullptr
+                          : graph_.inputs[op.input].shared
+                              ? inputs[op.input].integers
+                              : inputs[op.input].integers + example * lk;
+    for (size_t from = 0; from < lq; from += block) {
+      const size_t m = std::min(block, lq - from);
+      ops_->gemm({q + from * qs.columns, qs.columns, packed_k, m, lk, width, scores, lk, {}}, 0,
+                 up(lk, panel) / panel);
+      for (size_t i = 0; i < m; ++i) {
+        float* row = scores + i * lk;
+        for (size_t j = 0; j < lk; ++j) {
+          row[j] *= op.number;
+          if (table)
+            row[j] += table[static_cast<size_t>(op.buckets[(from + i) * lk + j]) * heads + head];
+          if ((mask && mask[j] == 0) || (causal && j > from + i)) row[j] = -INFINITY;
+        }
+        ops_->softmax(row, lk);
+      }
+      float* out =
+          value(op.out) + (example * qs.rows + group * lq + from) * heads * width + head * width;
+      ops_->gemm({scores, lk, packed_v, m, width, lk, out, heads * width, {}}, 0,
+                 up(width, panel) / panel);
+    }
+  });
+}
+
+}  // namespace stockpot

@@ -1,0 +1,52 @@
+#include "network_ops.h"
+
+#include <cstring>
+
+namespace stockpot {
+
+#if defined(__x86_64__)
+namespace avx512 {
+extern const NetworkOps kNetworkOps;
+}
+namespace avx2 {
+extern const NetworkOps kNetworkOps;
+}
+#endif
+namespace portable {
+extern const NetworkOps kNetworkOps;
+}
+
+const NetworkOps* network_ops(const char* name) {
+  const auto chosen = [name](const NetworkOps& ops) {
+    return !name || std::strcmp(name, ops.name) == 0;
+  };
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool fma = __builtin_cpu_supports("fma");
+  if (chosen(avx512::kNetworkOps) && fma && __builtin_cpu_supports("avx512f") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq")) {
+    return &avx512::kNetworkOps;
+  }
+  if (chosen(avx2::kNetworkOps) && fma && __builtin_cpu_supports("avx2")) return &avx2::kNetworkOps;
+#endif
+  return chosen(portable::kNetworkOps) ? &portable::kNetworkOps : nullptr;
+}
+
+void pack_rows(const float* from, size_t ld, size_t n, size_t k, size_t panel, float* to) {
+  for (size_t p = 0; p < n; p += panel, to += panel * k) {
+    for (size_t j = 0; j < panel; ++j) {
+      for (size_t i = 0; i < k; ++i) to[i * panel + j] = p + j < n ? from[(p + j) * ld + i] : 0.0f;
+    }
+  }
+}
+
+void pack_columns(const float* from, size_t ld, size_t n, size_t k, size_t panel, float* to) {
+  for (size_t p = 0; p < n; p += panel) {
+    for (size_t i = 0; i < k; ++i) {
+      for (size_t j = 0; j < panel; ++j) *to++ = p + j < n ? from[i * ld + p + j] : 0.0f;
+    }
+  }
+}
+
+}  // namespace stockpot
