@@ -2,13 +2,21 @@ import { Command, CommanderError } from 'commander';
 import { version } from '../version.js';
 import { devicesCommand } from './devices.js';
 import { diffCommand } from './diff.js';
+import { ensembleCommand } from './ensemble.js';
+import { evaluateCommand } from './evaluate.js';
+import { greedyCommand } from './greedy.js';
 import { inspectCommand } from './inspect.js';
+import { predictCommand } from './predict.js';
 import { addCommonOptions, EXIT, reportFailure } from './run.js';
 import { uniformCommand } from './uniform.js';
 import { verifyCommand } from './verify.js';
 
 const COMMANDS: Record<string, (command: Command) => Command> = {
   uniform: uniformCommand,
+  greedy: greedyCommand,
+  evaluate: evaluateCommand,
+  predict: predictCommand,
+  ensemble: ensembleCommand,
   inspect: inspectCommand,
   diff: diffCommand,
   verify: verifyCommand,

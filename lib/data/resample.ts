@@ -29,8 +29,9 @@ const clip = (sum: number): number => {
 /**
  * Scales an image and cuts a window out of it, as planes: uint8 [3, height, width]. The arithmetic is Pillow's own for
  * 8-bit images (two passes, across first, bytes between them, 22-bit weights: `ImagingResampleInner`), so the result is
- * Pillow's bit for bit; only what the window needs is computed. libvips is not used for this: it shrinks by whole
- * numbers first and places pixels otherwise when it enlarges.
+ * Pillow's bit for bit (Pillow 13 takes the passes the other way round for some shapes, which earlier versions do not);
+ * only what the window needs is computed. libvips is not used for this: it shrinks by whole numbers first and places
+ * pixels otherwise when it enlarges, which made differences of 0.2 to 10 of 255 on average.
  * @param fill colour of what lies outside the image
  */
 export async function resample(

@@ -30,6 +30,7 @@ class Runner {
     readonly batch: number,
     readonly handle: NetworkHandle,
     readonly bytes: number,
+    readonly variant: string,
   ) {
     this.columns = graph.values[graph.output]?.columns ?? 0;
   }
@@ -40,7 +41,7 @@ class Runner {
     const threads = resolveThreads(options.threads);
     try {
       const made = native().createNetwork(graph, batch, threads, options.variant ?? '');
-      return new Runner(graph, batch, made.handle, made.bytes);
+      return new Runner(graph, batch, made.handle, made.bytes, made.variant);
     } catch (cause) {
       if (!(cause instanceof RangeError)) throw cause;
       const weights = graph.weights.reduce((n, w) => n + w.shape.reduce((a, b) => a * b, 4), 0);
@@ -103,6 +104,21 @@ export class NativeNetwork {
       ? Runner.create(network.classes, network.numClasses, options)
       : undefined;
     return new NativeNetwork(main, classes, network.numClasses, network.constants);
+  }
+
+  /** Examples that are run at a time. */
+  get batch(): number {
+    return this.main.batch;
+  }
+
+  /** Instruction set of the operations; the last bits of logits depend on it. */
+  get variant(): string {
+    return this.main.variant;
+  }
+
+  /** What is run. */
+  get graphs(): Graph[] {
+    return [this.main.graph, ...(this.classes ? [this.classes.graph] : [])];
   }
 
   /** Bytes of weights and activations. */

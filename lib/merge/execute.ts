@@ -4,7 +4,14 @@ import { elementCount } from '../checkpoint/shape.js';
 import { OpenSources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { type Mismatch, StockpotError } from '../errors.js';
-import { type Finding, type MergeResult, type MergeTable, type NetworkHandle, native, OP } from '../native.js';
+import {
+  type Finding,
+  type MergeResult,
+  type MergeTable,
+  type NetworkHandle,
+  native,
+  OP,
+} from '../native.js';
 import type { RunOptions } from '../progress.js';
 import { resolveMemory, resolveThreads } from '../threads.js';
 import { bytesToRead, type PlannedTensor, tensorBytes } from './plan.js';

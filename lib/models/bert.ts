@@ -1,6 +1,5 @@
-import { StockpotError } from '../errors.js';
 import { GraphBuilder } from './builder.js';
-import { type Family, hasInput, headWidth, needed } from './family.js';
+import { checkLength, type Family, hasInput, headWidth, needed } from './family.js';
 import { Weights } from './weights.js';
 
 /**
@@ -9,7 +8,7 @@ import { Weights } from './weights.js';
  * and the norms may be named gamma and beta.
  */
 export const bert: Family = ({ checkpoint, config, dimensions }) => {
-  const weights = new Weights(checkpoint, (name) =>
+  const weights = new Weights(checkpoint, 'BERT (transformers)', (name) =>
     name
       .replace(/^bert\./, '')
       .replace(/LayerNorm\.gamma$/, 'LayerNorm.weight')
@@ -28,13 +27,7 @@ export const bert: Family = ({ checkpoint, config, dimensions }) => {
   const kind = config.text('position_embedding_type', 'absolute');
   if (kind !== 'absolute') throw config.unsupported(`positions of the type "${kind}"`);
   if (config.flag('is_decoder', false)) throw config.unsupported('a decoder');
-  if (sequence > positions) {
-    throw new StockpotError(
-      'MISMATCH',
-      `${checkpoint.path}: input_ids has ${sequence} tokens an example, but the network at most ${positions}`,
-      { file: checkpoint.path },
-    );
-  }
+  checkLength(checkpoint.path, 'input_ids', sequence, positions);
 
   const ids = g.input('input_ids', 'i32', [sequence]);
   const mask = hasInput(dimensions, 'attention_mask')
@@ -53,7 +46,8 @@ export const bert: Family = ({ checkpoint, config, dimensions }) => {
   x = g.addRows(x, 'embeddings.position_embeddings.weight', [positions, columns]);
   x = g.layerNorm(x, 'embeddings.LayerNorm', epsilon);
 
-  for (let i = 0; i < config.positive('num_hidden_layers', 12); i++) {
+  const depth = weights.depth('encoder.layer.', config.positive('num_hidden_layers', 12));
+  for (let i = 0; i < depth; i++) {
     const layer = `encoder.layer.${i}`;
     const q = g.linear(x, `${layer}.attention.self.query`, { columns });
     const k = g.linear(x, `${layer}.attention.self.key`, { columns });
@@ -75,6 +69,6 @@ export const bert: Family = ({ checkpoint, config, dimensions }) => {
   const pooled = g.linear(g.selectRow(x, 0), 'pooler.dense', { columns, activation: 'tanh' });
   const [numClasses = 0] = weights.shape('classifier.weight', 2);
   const logits = g.linear(pooled, 'classifier', { columns: numClasses });
-  weights.finish('BERT (transformers)', [/^embeddings\.(position_ids|token_type_ids)$/, /^cls\./]);
+  weights.finish([/^embeddings\.(position_ids|token_type_ids)$/, /^cls\./]);
   return { graph: g.finish(logits), numClasses };
 };

@@ -1,3 +1,5 @@
+import { StockpotError } from '../errors.js';
+import { REMEDY } from './config.js';
 import type { Activation, Graph, GraphInput, InputId, Op, ValueId, WeightId } from './graph.js';
 import type { Weights } from './weights.js';
 
@@ -64,6 +66,14 @@ export class GraphBuilder {
   patches(input: InputId, patch: number): ValueId {
     const [channels, height, width] = this.shapeOf(input) as [number, number, number];
     const rows = Math.floor(height / patch) * Math.floor(width / patch);
+    if (rows === 0) {
+      const { path } = this.weights.checkpoint;
+      throw new StockpotError(
+        'UNSUPPORTED',
+        `${path}: an image of ${height} × ${width} has no patch of ${patch} × ${patch}`,
+        { file: path, remedy: REMEDY },
+      );
+    }
     const out = this.allocate(rows, channels * patch * patch);
     return this.push({ op: 'patches', input, channels, height, width, patch, out });
   }

@@ -1,6 +1,6 @@
 import { GraphBuilder } from './builder.js';
 import type { Config } from './config.js';
-import { type Family, hasInput, headWidth, needed } from './family.js';
+import { checkLength, type Family, hasInput, headWidth, needed } from './family.js';
 import type { Activation, Graph, InputId, ValueId } from './graph.js';
 import { preNormBlock } from './transformer.js';
 import { Weights } from './weights.js';
@@ -11,7 +11,7 @@ import { Weights } from './weights.js';
  * the classes' features of one prompt a class; the logits are exp(logit_scale) · cos(image, class).
  */
 export const clip: Family = ({ checkpoint, config, dimensions }) => {
-  const weights = new Weights(checkpoint);
+  const weights = new Weights(checkpoint, 'CLIP (transformers)');
   const size = needed(dimensions.classes, checkpoint.path, 'class_input_ids, one prompt a class');
   const textOptions = sectionOf(config, 'text_config');
   const visionOptions = sectionOf(config, 'vision_config');
@@ -33,7 +33,7 @@ export const clip: Family = ({ checkpoint, config, dimensions }) => {
   );
   const scaled = g.scaleByExp(g.l2Normalize(image), 'logit_scale');
   const logits = g.similarity(scaled, known);
-  weights.finish('CLIP (transformers)', [/\.position_ids$/]);
+  weights.finish([/\.position_ids$/]);
   return { graph: g.finish(logits), classes: classFeatures, numClasses: size.n };
 };
 
@@ -76,7 +76,8 @@ function blocks(
   hiding: { causal?: boolean; mask?: InputId } = {},
 ): ValueId {
   let z = x;
-  for (let i = 0; i < layers; i++) {
+  const depth = g.weights.depth(`${name}.encoder.layers.`, layers);
+  for (let i = 0; i < depth; i++) {
     const layer = `${name}.encoder.layers.${i}`;
     z = preNormBlock(g, z, {
       epsilon,
@@ -132,11 +133,7 @@ function textTower(
   const options = tower(config, { columns: 512, heads: 8, hidden: 2048 });
   const { columns, epsilon } = options;
   const maximum = config.positive('max_position_embeddings', 77);
-  if (sequence > maximum) {
-    throw config.unsupported(
-      `prompts of at most ${maximum} tokens: ${sequence} of class_input_ids`,
-    );
-  }
+  checkLength(g.weights.checkpoint.path, 'class_input_ids', sequence, maximum);
   const ids = g.input('class_input_ids', 'i32', [sequence]);
   const mask = maskInput(g);
   const words = 'text_model.embeddings.token_embedding.weight';

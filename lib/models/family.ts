@@ -37,6 +37,16 @@ export function needed<T>(value: T | undefined, path: string, what: string): T {
   throw new StockpotError('USAGE', `${path}: this network needs ${what}`, { file: path });
 }
 
+/** Refuses more tokens than the table of positions has. */
+export function checkLength(path: string, input: string, tokens: number, maximum: number): void {
+  if (tokens <= maximum) return;
+  throw new StockpotError(
+    'MISMATCH',
+    `${path}: ${input} has ${tokens} tokens, but the network takes at most ${maximum}`,
+    { file: path, remedy: 'Cut the texts shorter.' },
+  );
+}
+
 /** The heads' width, which must be whole. */
 export function headWidth(config: Config, width: number, heads: number): number {
   if (width % heads === 0) return width / heads;

@@ -42,7 +42,7 @@ export type Op =
       patch: number;
       out: ValueId;
     }
-  /** Row i is row `ids[i]` of the table [V, D]. `offset` is added to the id (RoBERTa's positions). A shared input gives every example the same rows. */
+  /** Row i is row `ids[i]` of the table [V, D]. A shared input gives every example the same rows. */
   | { op: 'embedding'; input: InputId; table: WeightId; out: ValueId }
   /** Adds a table [rows, D] (positions) to each example; leading dimensions of 1 are allowed. `first`: rows [first, first + x.rows) of it. */
   | { op: 'add_rows'; x: ValueId; table: WeightId; first: number; out: ValueId }

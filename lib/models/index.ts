@@ -24,14 +24,38 @@ const TRANSFORMERS: Readonly<Record<string, { classes: readonly string[]; family
   mt5: { classes: ['MT5ForConditionalGeneration'], family: t5 },
 };
 
-/** What a checkpoint's names look like, for a message. */
-const LOOKS: readonly (readonly [RegExp, string])[] = [
-  [/(^|\.)visual\.(conv1|class_embedding|transformer)/, 'CLIP as open_clip and OpenAI store it'],
-  [/(^|\.)patch_embed\.proj\.weight$/, 'a timm vision transformer'],
-  [/(^|\.)vision_model\.embeddings\.patch_embedding\.weight$/, 'CLIP as transformers stores it'],
-  [/(^|\.)embeddings\.patch_embeddings\.projection\.weight$/, 'ViT as transformers stores it'],
-  [/(^|\.)embeddings\.word_embeddings\.weight$/, 'BERT or a relative of it'],
-  [/(^|\.)decoder\.block\.0\.layer\.0\.SelfAttention\.q\.weight$/, 'T5'],
+/** What a checkpoint's names look like, and the families that it may be. */
+const LOOKS: readonly { pattern: RegExp; what: string; family: Family }[] = [
+  {
+    pattern: /(^|\.)visual\.(conv1|class_embedding|transformer)/,
+    what: 'CLIP as open_clip and OpenAI store it',
+    family: openClip,
+  },
+  {
+    pattern: /(^|\.)patch_embed\.proj\.weight$/,
+    what: 'a timm vision transformer',
+    family: timmVit,
+  },
+  {
+    pattern: /(^|\.)vision_model\.embeddings\.patch_embedding\.weight$/,
+    what: 'CLIP as transformers stores it',
+    family: clip,
+  },
+  {
+    pattern: /(^|\.)embeddings\.patch_embeddings\.projection\.weight$/,
+    what: 'ViT as transformers stores it',
+    family: vit,
+  },
+  {
+    pattern: /(^|\.)embeddings\.word_embeddings\.weight$/,
+    what: 'BERT or a relative of it',
+    family: bert,
+  },
+  {
+    pattern: /(^|\.)decoder\.block\.0\.layer\.0\.SelfAttention\.q\.weight$/,
+    what: 'T5',
+    family: t5,
+  },
 ];
 
 /**
@@ -48,8 +72,16 @@ export function buildNetwork(
 ): Network {
   if (!isObject(config)) throw unknown(checkpoint, 'its config is no JSON object');
   const read = new Config(config, checkpoint.path);
-  return recognise(checkpoint, read)({ checkpoint, config: read, dimensions });
+  const family = recognise(checkpoint, read);
+  const look = lookOf(checkpoint);
+  if (look && look.family !== family) {
+    throw unknown(checkpoint, 'its config is of another network than its tensors');
+  }
+  return family({ checkpoint, config: read, dimensions });
 }
+
+const lookOf = ({ tensors }: Checkpoint) =>
+  LOOKS.find(({ pattern }) => [...tensors.keys()].some((name) => pattern.test(name)));
 
 function recognise(checkpoint: Checkpoint, config: Config): Family {
   if (config.has('vision_cfg') || config.has('model_cfg')) return openClip;
@@ -73,7 +105,7 @@ function recognise(checkpoint: Checkpoint, config: Config): Family {
 
 function unknown(checkpoint: Checkpoint, why: string): StockpotError {
   const names = [...checkpoint.tensors.keys()];
-  const looks = LOOKS.find(([pattern]) => names.some((name) => pattern.test(name)))?.[1];
+  const looks = lookOf(checkpoint)?.what;
   const seen = looks
     ? `the tensors look like ${looks}`
     : `the tensors are none that it knows (${names.slice(0, 3).join(', ')}, …)`;

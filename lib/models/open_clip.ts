@@ -1,7 +1,6 @@
-import { StockpotError } from '../errors.js';
 import { GraphBuilder } from './builder.js';
 import type { Config } from './config.js';
-import { type Family, needed } from './family.js';
+import { checkLength, type Family, needed } from './family.js';
 import type { Activation, Graph, ValueId } from './graph.js';
 import { preNormBlock } from './transformer.js';
 import { Weights } from './weights.js';
@@ -26,18 +25,22 @@ const TEXT_TOWER = [
 export const openClip: Family = ({ checkpoint, config, dimensions }) => {
   const settings = config.has('model_cfg') ? config.section('model_cfg') : config;
   // The image tower may lie in a wrapper's attribute beside the head: `model.visual.…` and `classification_head.…`.
-  const stem = 'visual.conv1.weight';
-  const stored = [...checkpoint.tensors.keys()].find((n) => n === stem || n.endsWith(`.${stem}`));
-  const wrapper = /((?:image_encoder\.)?model\.)visual\.conv1\.weight$/.exec(stored ?? '')?.[1];
-  const weights = new Weights(checkpoint, (name) =>
-    wrapper !== undefined && name.startsWith(wrapper) ? name.slice(wrapper.length) : name,
+  const names = [...checkpoint.tensors.keys()];
+  const wrapper = names
+    .map((name) => /((?:image_encoder\.)?model\.)visual\.conv1\.weight$/.exec(name)?.[1])
+    .find((found) => found !== undefined);
+  const hasHead = names.some((name) => name.endsWith('classification_head.weight'));
+  const weights = new Weights(
+    checkpoint,
+    hasHead ? 'CLIP with a classification head (model soups)' : 'CLIP (open_clip)',
+    (name) => (wrapper && name.startsWith(wrapper) ? name.slice(wrapper.length) : name),
   );
   const activation: Activation = settings.flag('quick_gelu', false) ? 'quick_gelu' : 'gelu';
   const features = settings.positive('embed_dim');
 
   const g = new GraphBuilder(weights);
   const image = g.l2Normalize(imageTower(g, settings.section('vision_cfg'), features, activation));
-  if (weights.has('classification_head.weight')) {
+  if (hasHead) {
     const [numClasses = 0] = weights.shape('classification_head.weight', 2);
     const bias = weights.has('classification_head.bias');
     const logits = g.linear(
@@ -48,7 +51,7 @@ export const openClip: Family = ({ checkpoint, config, dimensions }) => {
       },
       { columns: numClasses },
     );
-    weights.finish('CLIP classifier (model soups)', [...BUFFERS, ...TEXT_TOWER]);
+    weights.finish([...BUFFERS, ...TEXT_TOWER]);
     return { graph: g.finish(logits), numClasses };
   }
 
@@ -63,7 +66,7 @@ export const openClip: Family = ({ checkpoint, config, dimensions }) => {
   );
   const known = g.input('class_features', 'f32', [size.n, features], true);
   const logits = g.similarity(g.scaleByExp(image, 'logit_scale'), known);
-  weights.finish('CLIP (open_clip)', BUFFERS);
+  weights.finish(BUFFERS);
   return { graph: g.finish(logits), classes, numClasses: size.n };
 };
 
@@ -101,7 +104,8 @@ function resblocks(
   options: { layers: number; heads: number; activation: Activation; causal?: boolean },
 ): ValueId {
   let z = x;
-  for (let i = 0; i < options.layers; i++) {
+  const depth = g.weights.depth(`${name}.resblocks.`, options.layers);
+  for (let i = 0; i < depth; i++) {
     const block = `${name}.resblocks.${i}`;
     const [hidden = 0] = g.weights.shape(`${block}.mlp.c_fc.weight`, 2);
     z = preNormBlock(g, z, {
@@ -179,13 +183,7 @@ function textTower(
   const heads = config.positive('heads', 8);
   if (columns % heads !== 0) throw config.unsupported(`${heads} heads over a width of ${columns}`);
   const maximum = config.positive('context_length', 77);
-  if (sequence > maximum) {
-    throw new StockpotError(
-      'MISMATCH',
-      `${g.weights.checkpoint.path}: class_input_ids has ${sequence} tokens a class, but the text tower at most ${maximum}`,
-      { file: g.weights.checkpoint.path },
-    );
-  }
+  checkLength(g.weights.checkpoint.path, 'class_input_ids', sequence, maximum);
   // `CustomTextCLIP` keeps the text tower in an attribute of its own.
   const at = g.weights.has('text.token_embedding.weight') ? 'text.' : '';
   const ids = g.input('class_input_ids', 'i32', [sequence]);

@@ -18,16 +18,15 @@ const SHARED = [
  * log p(token) over its word's tokens, decoded from the start token.
  */
 export const t5: Family = ({ checkpoint, config, dimensions }) => {
-  const weights = new Weights(checkpoint);
+  const weights = new Weights(checkpoint, 'T5 (transformers)');
   const g = new GraphBuilder(weights);
   const sequence = needed(dimensions.sequenceLength, checkpoint.path, 'the length of input_ids');
-  const labels = labelWords(
-    needed(dimensions.labelIds, checkpoint.path, 'label_ids, one word a class'),
-    config.integer('decoder_start_token_id', config.integer('pad_token_id', 0)),
-    checkpoint.path,
-  );
   const columns = config.positive('d_model', 512);
   const layers = config.positive('num_layers', 6);
+  const depths = {
+    encoder: weights.depth('encoder.block.', layers),
+    decoder: weights.depth('decoder.block.', config.positive('num_decoder_layers', layers)),
+  };
   const stack: Stack = {
     g,
     heads: config.positive('num_heads', 8),
@@ -39,16 +38,28 @@ export const t5: Family = ({ checkpoint, config, dimensions }) => {
     distance: config.positive('relative_attention_max_distance', 128),
   };
 
+  if (stack.buckets < 4 || stack.distance <= Math.floor(stack.buckets / 2)) {
+    throw config.unsupported(
+      `${stack.buckets} buckets for relative positions up to ${stack.distance}`,
+    );
+  }
+
   const shared = weights.either(...SHARED);
   const [vocabulary = 0] = weights.shape(shared, 2);
+  const labels = labelWords(
+    needed(dimensions.labelIds, checkpoint.path, 'label_ids, one word a class'),
+    config.integer('decoder_start_token_id', config.integer('pad_token_id', 0)),
+    vocabulary,
+    checkpoint.path,
+  );
   const ids = g.input('input_ids', 'i32', [sequence]);
   const mask = hasInput(dimensions, 'attention_mask')
     ? g.input('attention_mask', 'i32', [sequence])
     : undefined;
   let x = g.embedding(ids, shared, vocabulary, columns);
-  for (let i = 0; i < layers; i++) {
+  const positions = biasOf(stack, 'encoder', sequence);
+  for (let i = 0; i < depths.encoder; i++) {
     const block = `encoder.block.${i}.layer`;
-    const positions = biasOf(stack, 'encoder', sequence);
     x = selfAttention(stack, x, `${block}.0`, { positions, mask });
     x = feedForward(stack, x, `${block}.1`);
   }
@@ -58,23 +69,23 @@ export const t5: Family = ({ checkpoint, config, dimensions }) => {
   const { classes, length } = labels;
   const words = g.input('decoder_input_ids', 'i32', [classes * length], true);
   let y = g.embedding(words, shared, vocabulary, columns);
-  for (let i = 0; i < config.positive('num_decoder_layers', layers); i++) {
+  const before = biasOf(stack, 'decoder', length);
+  for (let i = 0; i < depths.decoder; i++) {
     const block = `decoder.block.${i}.layer`;
-    const positions = biasOf(stack, 'decoder', length);
-    y = selfAttention(stack, y, `${block}.0`, { positions, causal: true, groups: classes });
+    y = selfAttention(stack, y, `${block}.0`, { positions: before, causal: true, groups: classes });
     y = crossAttention(stack, y, encoded, `${block}.1`, { mask, groups: classes });
     y = feedForward(stack, y, `${block}.2`);
   }
   y = g.rmsNorm(y, 'decoder.final_layer_norm', stack.epsilon);
 
   // Where the output is the input's table, its rows are √d_model too long for an output.
-  const scaled = config.flag('scale_decoder_outputs', config.flag('tie_word_embeddings', true));
-  if (scaled) y = g.scale(y, columns ** -0.5);
-  const head = weights.has('lm_head.weight') ? 'lm_head.weight' : shared;
+  const tied = config.flag('tie_word_embeddings', true);
+  if (config.flag('scale_decoder_outputs', tied)) y = g.scale(y, columns ** -0.5);
+  const head = weights.has('lm_head.weight') || !tied ? 'lm_head.weight' : shared;
   const tokens = g.linear(y, { weight: head }, { columns: vocabulary });
   const targets = g.input('label_targets', 'i32', [classes, length], true);
   const logits = g.logLikelihood(tokens, targets, classes);
-  weights.finish('T5 (transformers)', [
+  weights.finish([
     ...SHARED.map((name) => new RegExp(`^${name.replaceAll('.', '\\.')}$`)),
     // Stored by the original release, used by nobody.
     /^decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight$/,
@@ -115,15 +126,24 @@ function feedForwardOf(config: Config): { gated: boolean; activation: Activation
 }
 
 /** Label words as the decoder takes them in, and as it should put them out; -1 where a word has ended. */
-function labelWords(rows: readonly (readonly number[])[], start: number, path: string) {
-  const words = rows.map((row) => row.slice(0, row.findLastIndex((id) => id !== 0) + 1));
-  const empty = words.findIndex((word) => word.length === 0);
-  if (words.length === 0 || empty >= 0) {
-    throw new StockpotError(
+function labelWords(
+  rows: readonly (readonly number[])[],
+  start: number,
+  vocabulary: number,
+  path: string,
+) {
+  const refuse = (found: string) =>
+    new StockpotError(
       'FORMAT',
-      `${path}: expected a word of at least one token for each class in label_ids but found ${words.length === 0 ? 'no class' : `none for class ${empty}`}`,
+      `${path}: expected tokens of a vocabulary of ${vocabulary} for each class in label_ids but found ${found}`,
       { file: path },
     );
+  const words = rows.map((row) => row.slice(0, row.findLastIndex((id) => id !== 0) + 1));
+  if (words.length === 0) throw refuse('no class');
+  for (const [c, word] of words.entries()) {
+    const wrong = word.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabulary));
+    if (word.length === 0) throw refuse(`none for class ${c}`);
+    if (wrong !== undefined) throw refuse(`${wrong} for class ${c}`);
   }
   const classes = words.length;
   const length = Math.max(...words.map((word) => word.length));

@@ -44,9 +44,9 @@ const KNOWN_ARGS =
  * decide (class token, LayerScale, norms, widths); the architecture's name and `model_args` decide the rest.
  */
 export const timmVit: Family = ({ checkpoint, config }) => {
-  const weights = new Weights(checkpoint);
-  const g = new GraphBuilder(weights);
   const architecture = config.text('architecture');
+  const weights = new Weights(checkpoint, `ViT (timm, ${architecture})`);
+  const g = new GraphBuilder(weights);
   const args = config.section('model_args');
   const unknown = args.keys().find((key) => !KNOWN_ARGS.test(key));
   if (!/^(vit|deit3?|flexivit)_/.test(architecture) || OTHERS.test(architecture)) {
@@ -93,7 +93,7 @@ export const timmVit: Family = ({ checkpoint, config }) => {
   const prefixTokens = g.rows(z) - patches;
 
   if (weights.has('norm_pre.weight')) z = g.layerNorm(z, 'norm_pre', epsilon);
-  const depth = args.positive('depth', weights.countBlocks('blocks.'));
+  const depth = weights.depth('blocks.', args.has('depth') ? args.positive('depth') : undefined);
   for (let i = 0; i < depth; i++) {
     const block = `blocks.${i}`;
     const [hidden = 0] = weights.shape(`${block}.mlp.fc1.weight`, 2);
@@ -133,7 +133,7 @@ export const timmVit: Family = ({ checkpoint, config }) => {
 
   const [numClasses = 0] = weights.shape('head.weight', 2);
   const logits = g.linear(y, 'head', { columns: numClasses });
-  weights.finish(`ViT (timm, ${architecture})`);
+  weights.finish();
   return { graph: g.finish(logits), numClasses };
 };
 

@@ -8,7 +8,9 @@ import { Weights } from './weights.js';
  * `ViTForImageClassification` of models/vit/modeling_vit.py. The pooler plays no part in classification.
  */
 export const vit: Family = ({ checkpoint, config }) => {
-  const weights = new Weights(checkpoint, (name) => name.replace(/^vit\./, ''));
+  const weights = new Weights(checkpoint, 'ViT (transformers)', (name) =>
+    name.replace(/^vit\./, ''),
+  );
   const g = new GraphBuilder(weights);
   const columns = config.positive('hidden_size', 768);
   const heads = config.positive('num_attention_heads', 12);
@@ -32,7 +34,8 @@ export const vit: Family = ({ checkpoint, config }) => {
   z = g.addRows(z, 'embeddings.position_embeddings', [1, g.rows(z), columns]);
 
   // Equations 2 and 3
-  for (let i = 0; i < config.positive('num_hidden_layers', 12); i++) {
+  const depth = weights.depth('encoder.layer.', config.positive('num_hidden_layers', 12));
+  for (let i = 0; i < depth; i++) {
     const layer = `encoder.layer.${i}`;
     const projection = (name: string) => {
       const module = `${layer}.attention.attention.${name}`;
@@ -60,6 +63,6 @@ export const vit: Family = ({ checkpoint, config }) => {
   const y = g.layerNorm(g.selectRow(z, 0), 'layernorm', epsilon);
   const [numClasses = 0] = weights.shape('classifier.weight', 2);
   const logits = g.linear(y, 'classifier', { columns: numClasses });
-  weights.finish('ViT (transformers)', [/^pooler\./, /^embeddings\.mask_token$/]);
+  weights.finish([/^pooler\./, /^embeddings\.mask_token$/]);
   return { graph: g.finish(logits), numClasses };
 };

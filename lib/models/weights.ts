@@ -18,9 +18,13 @@ export class Weights {
   private readonly used = new Set<string>();
   private readonly problems = new Map<string, Mismatch>();
 
-  /** @param rename from the name in the file, wrappers' prefixes stripped, to the family's name */
+  /**
+   * @param family for messages, e.g. "ViT (transformers)"
+   * @param rename from the name in the file, wrappers' prefixes stripped, to the family's name
+   */
   constructor(
     readonly checkpoint: Checkpoint,
+    private readonly family: string,
     rename: (name: string) => string = (name) => name,
   ) {
     const prefix = wrapperPrefix(checkpoint);
@@ -49,12 +53,22 @@ export class Weights {
     return [first, ...others].find((n) => this.has(n)) ?? first;
   }
 
-  /** How many of `prefix0.`, `prefix1.`, … there are, without a gap. */
-  countBlocks(prefix: string): number {
-    const names = [...this.entries.keys()];
-    let n = 0;
-    while (names.some((name) => name.startsWith(`${prefix}${n}.`))) n++;
-    return n;
+  /**
+   * The number of blocks `prefix0.`, `prefix1.`, … that the config asks for (all there are by default), and no more than
+   * the file has: a block too many is noted as missing, one too few is left over in the end.
+   */
+  depth(prefix: string, asked?: number): number {
+    const numbers = new Set<number>();
+    for (const name of this.entries.keys()) {
+      if (!name.startsWith(prefix)) continue;
+      const digits = /^\d+(?=\.)/.exec(name.slice(prefix.length));
+      if (digits) numbers.add(Number(digits[0]));
+    }
+    let found = 0;
+    while (numbers.has(found)) found++;
+    if (asked === undefined || asked <= found) return asked ?? found;
+    this.note(`${prefix}${found}`, `is missing (the config says ${asked} blocks)`);
+    return found;
   }
 
   /**
@@ -64,63 +78,54 @@ export class Weights {
   shape(name: string, rank: number): readonly number[] {
     const entry = this.entries.get(name);
     if (entry?.shape.length === rank) return entry.shape;
-    this.problems.set(name, {
-      file: this.checkpoint.path,
-      tensor: entry?.name ?? name,
-      message: entry
-        ? `expected ${rank} dimensions but found ${showShape(entry.shape)}`
-        : 'is missing',
-    });
-    throw this.refusal('network');
+    this.note(
+      name,
+      entry ? `expected ${rank} dimensions but found ${showShape(entry.shape)}` : 'is missing',
+    );
+    throw this.refusal();
   }
 
   /** Counts a tensor as used and gives it as stored; what is wrong with it is kept for `finish`. */
   use(name: string, shape: readonly number[]): { name: string; shape: number[] } {
     const entry = this.entries.get(name);
     this.used.add(entry?.name ?? name);
-    const problem = (message: string) =>
-      this.problems.set(name, {
-        file: this.checkpoint.path,
-        tensor: entry?.name ?? name,
-        message,
-      });
     if (!entry) {
-      problem(`is missing (expected ${showShape(shape)})`);
+      this.note(name, `is missing (expected ${showShape(shape)})`);
       return { name, shape: [...shape] };
     }
     if (entry.shape.join() !== shape.join()) {
-      problem(`expected ${showShape(shape)} but found ${showShape(entry.shape)}`);
+      this.note(name, `expected ${showShape(shape)} but found ${showShape(entry.shape)}`);
     } else if (!isFloat(entry.dtype)) {
-      problem(`expected floating-point numbers but found ${entry.dtype}`);
+      this.note(name, `expected floating-point numbers but found ${entry.dtype}`);
     }
     return { name: entry.name, shape: [...entry.shape] };
   }
 
   /**
    * Every tensor of the file must have been used, or be known to play no part: else the network is another one.
-   * @param family for messages, e.g. "ViT (transformers)"
    * @param ignored the family's names of tensors that play no part in classification
    * @throws StockpotError UNSUPPORTED with each tensor that is missing, left over, or of another shape, in `details`
    */
-  finish(family: string, ignored: readonly RegExp[] = []): void {
+  finish(ignored: readonly RegExp[] = []): void {
     for (const [name, entry] of this.entries) {
       if (this.used.has(entry.name) || ignored.some((pattern) => pattern.test(name))) continue;
-      this.problems.set(name, {
-        file: this.checkpoint.path,
-        tensor: entry.name,
-        message: `is not part of a ${family} that stockpot knows (${showShape(entry.shape)})`,
-      });
+      this.note(name, `is left over (${showShape(entry.shape)})`);
     }
-    if (this.problems.size > 0) throw this.refusal(family);
+    if (this.problems.size > 0) throw this.refusal();
   }
 
-  private refusal(family: string): StockpotError {
+  private note(name: string, message: string): void {
+    const tensor = this.entries.get(name)?.name ?? name;
+    this.problems.set(name, { file: this.checkpoint.path, tensor, message });
+  }
+
+  private refusal(): StockpotError {
     const details = [...this.problems.values()];
     const shown = details.slice(0, MAX_NAMED).map((d) => `tensor "${d.tensor}" ${d.message}`);
     const more = details.length > MAX_NAMED ? `; and ${details.length - MAX_NAMED} more` : '';
     return new StockpotError(
       'UNSUPPORTED',
-      `${this.checkpoint.path}: recognised as ${family}, but not one that stockpot runs: ${shown.join('; ')}${more}`,
+      `${this.checkpoint.path}: recognised as ${this.family}, but not one that stockpot runs: ${shown.join('; ')}${more}`,
       { file: this.checkpoint.path, tensor: details[0]?.tensor, details, remedy: REMEDY },
     );
   }

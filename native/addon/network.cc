@@ -107,7 +107,7 @@ GraphOp read_op(Napi::Env env, const Napi::Value& v) {
   } else if (name == "embedding") {
     op.kind = OpKind::kEmbedding;
     op.weight = r.index("table");
-    op.numbers = {r.integer("offset", 0)};
+    op.numbers = {0};
   } else if (name == "add_rows" || name == "add_row") {
     op.kind = name == "add_rows" ? OpKind::kAddRows : OpKind::kAddRow;
     op.weight = r.index("table");

@@ -1,0 +1,50 @@
+import { type Command, Option } from 'commander';
+import { StockpotError } from '../errors.js';
+import type { EvaluationOptions } from '../evaluate/session.js';
+import type { OutputDType } from '../merge/plan.js';
+import type { RunOptions } from '../progress.js';
+import { parseCount, parseSize } from './parse.js';
+import type { CommonOptions } from './run.js';
+
+/** Options of every command that runs a network on data. */
+export interface EvaluationCommandOptions extends CommonOptions {
+  data?: string[];
+  config?: string;
+  key?: string;
+  dtype?: OutputDType;
+  batchSize?: number;
+  cacheMemory?: number;
+  skipBad?: boolean;
+}
+
+export function addEvaluationOptions(command: Command): Command {
+  return command
+    .option('--data <path...>', 'labelled data: a folder of classes, tar shards, or a tensor file')
+    .option('--config <file>', "the network's config, where none lies beside the first ingredient")
+    .addOption(
+      new Option('--batch-size <n>', 'most examples at a time (default: 128)').argParser(
+        parseCount,
+      ),
+    )
+    .addOption(
+      new Option('--cache-memory <size>', 'prepared images beyond this go to a file').argParser(
+        parseSize,
+      ),
+    )
+    .option('--skip-bad', 'leave out images that cannot be read, and say so');
+}
+
+/** @throws StockpotError USAGE without --data */
+export function evaluationOptions(o: EvaluationCommandOptions, run: RunOptions): EvaluationOptions {
+  if (!o.data) {
+    throw new StockpotError('USAGE', 'expected --data DATA', {
+      remedy:
+        'Name labelled data: a folder with a sub-folder of images a class, NAME.tar shards, or a .safetensors file.',
+    });
+  }
+  const { config, key, dtype, batchSize, cacheMemory, skipBad } = o;
+  return { ...run, data: o.data, config, key, dtype, batchSize, cacheMemory, skipBad };
+}
+
+/** 0.9532 -> "95.32 %". */
+export const percent = (x: number): string => `${(100 * x).toFixed(2)} %`;

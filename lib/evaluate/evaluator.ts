@@ -1,0 +1,132 @@
+import type { Writable } from 'node:stream';
+import type { Checkpoint } from '../checkpoint/types.js';
+import { StockpotError } from '../errors.js';
+import type { Soup } from '../recipes/soup.js';
+import { allMetrics, type Metric, type Metrics } from './metrics.js';
+
+/** A soup that is to be evaluated, before it is made: which ingredients, and how much of each. */
+export interface Candidate {
+  readonly ingredients: readonly Checkpoint[];
+  /** Positions of the ingredients that are in it, rising. */
+  readonly members: readonly number[];
+  /** One an ingredient; 0 for those that are not members. */
+  readonly weights: readonly number[];
+  /** Writes it, to the byte what the recipe would write for these weights. */
+  save(output: string | Writable): Promise<Soup>;
+}
+
+export interface EvaluateOptions {
+  /** The logits are multiplied by it. */
+  beta: number;
+  signal?: AbortSignal;
+}
+
+/** Logits of some examples. */
+export interface LogitsBatch {
+  /** Positions of the examples. */
+  examples: ArrayLike<number>;
+  /** [examples.length, classes], row-major. */
+  logits: Float32Array;
+}
+
+/**
+ * An evaluator that knows its labelled examples, and can evaluate any of them in any order. An example's logits must not
+ * depend on the order, nor on what else is in its batch.
+ */
+export interface ExampleEvaluator {
+  /**
+   * What the logits depend on besides the soup: a hash of data, network and type of computation. Evaluations are kept
+   * under it (--resume).
+   */
+  readonly id: string;
+  readonly labels: Int32Array;
+  readonly numClasses: number;
+  /**
+   * Evaluates the examples in this order, a batch at a time. Whoever has seen enough leaves the loop, which ends the
+   * evaluation (`return` of the iterator).
+   */
+  batches(soup: Candidate, order: Int32Array, options: EvaluateOptions): AsyncIterable<LogitsBatch>;
+}
+
+/** What a function may give: the metric itself, or what it can be taken from. */
+export type FunctionResult =
+  | number
+  | {
+      loss?: number;
+      /** [n, classes]; of use where the evaluator was given labels. */
+      logits?: Float32Array | readonly (readonly number[])[];
+      metrics?: Partial<Record<Metric, number>>;
+    };
+
+export type EvaluatorFunction = (
+  soup: Candidate,
+  options: EvaluateOptions,
+) => FunctionResult | Promise<FunctionResult>;
+
+/** An evaluator that only says how good a whole soup is: a user's function, a command. */
+export interface WholeEvaluator {
+  /** As above; without it, evaluations cannot be kept. */
+  readonly id?: string;
+  readonly labels?: Int32Array;
+  evaluate: EvaluatorFunction;
+}
+
+export type Evaluator = ExampleEvaluator | WholeEvaluator | EvaluatorFunction;
+
+/** Whether single examples can be evaluated. */
+export const hasExamples = (e: Evaluator): e is ExampleEvaluator =>
+  typeof e === 'object' && 'batches' in e;
+
+/** A function as the evaluator that it is. @throws StockpotError USAGE */
+export function wholeEvaluator(e: WholeEvaluator | EvaluatorFunction): WholeEvaluator {
+  if (typeof e === 'function') return { evaluate: e };
+  if (typeof e?.evaluate === 'function') return e;
+  throw new StockpotError(
+    'USAGE',
+    'expected an evaluator: a function (soup, { beta, signal }) => number | { loss, logits, metrics }',
+  );
+}
+
+/**
+ * The metric that a function's result stands for, and what else it says.
+ * @throws StockpotError USAGE where it says nothing about the metric
+ */
+export function readResult(
+  metric: Metric,
+  result: FunctionResult,
+  labels?: Int32Array,
+  beta = 1,
+): { value: number; metrics: Partial<Metrics> } {
+  if (typeof result === 'number') return { value: result, metrics: { [metric]: result } };
+  if (typeof result !== 'object' || result === null)
+    throw refused(metric, `it gave ${result === null ? 'null' : typeof result}`);
+  const { loss, logits, metrics } = result;
+  const taken: Partial<Metrics> = {};
+  if (logits && labels) Object.assign(taken, fromLogits(logits, labels, beta));
+  if (loss !== undefined) taken.loss = loss;
+  Object.assign(taken, metrics);
+  const value = taken[metric];
+  if (typeof value !== 'number')
+    throw refused(metric, `it gave { ${Object.keys(result).join(', ')} }`);
+  return { value, metrics: taken };
+}
+
+function fromLogits(
+  logits: Float32Array | readonly (readonly number[])[],
+  labels: Int32Array,
+  beta: number,
+): Metrics {
+  const flat = logits instanceof Float32Array ? logits : Float32Array.from(logits.flat());
+  if (flat.length === 0 || flat.length % labels.length !== 0) {
+    throw new StockpotError(
+      'USAGE',
+      `expected the evaluator's logits for ${labels.length} examples but received ${flat.length} numbers`,
+    );
+  }
+  return allMetrics(flat, labels, beta);
+}
+
+const refused = (metric: Metric, found: string): StockpotError =>
+  new StockpotError('USAGE', `expected the evaluator to give the metric ${metric} but ${found}`, {
+    remedy: `Return a number, { metrics: { ${metric} } }${metric === 'loss' ? ' or { loss }' : ''}, or give the evaluator labels and return { logits }.`,
+  });

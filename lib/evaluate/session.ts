@@ -1,0 +1,129 @@
+import { openCheckpoint } from '../checkpoint/open.js';
+import type { Checkpoint } from '../checkpoint/types.js';
+import { type DataOptions, openDataSet } from '../data/open.js';
+import type { DataSet } from '../data/types.js';
+import { StockpotError } from '../errors.js';
+import { type Matched, type MatchOptions, matchTensors } from '../merge/match.js';
+import { type OutputDType, planTensors } from '../merge/plan.js';
+import { resolveWeights } from '../merge/weights.js';
+import { buildNetwork, findConfig } from '../models/index.js';
+import type { RunOptions } from '../progress.js';
+import { NativeNetwork } from './native_network.js';
+
+export interface EvaluationOptions
+  extends RunOptions,
+    MatchOptions,
+    Pick<DataOptions, 'cacheMemory' | 'skipBad'> {
+  /** Labelled data: a tensor file, a folder of classes, or tar shards. */
+  data: string | readonly string[];
+  /** The config, where none lies beside the first ingredient. */
+  config?: string;
+  key?: string;
+  /** Most examples at a time. */
+  batchSize?: number;
+  /** Type that a mix of ingredients is rounded to before it is evaluated. */
+  dtype?: OutputDType;
+}
+
+/**
+ * Ingredients, labelled data and one network that they are all run on: the data is prepared once, the plan is made once,
+ * and any mix of the ingredients is put into the same memory.
+ */
+export class Session {
+  private readonly all: number[];
+
+  private constructor(
+    readonly checkpoints: readonly Checkpoint[],
+    readonly data: DataSet,
+    readonly network: NativeNetwork,
+    private readonly matched: readonly Matched[],
+    readonly notes: readonly string[],
+    private readonly options: EvaluationOptions,
+  ) {
+    this.all = [...Array(data.count).keys()];
+  }
+
+  /** @throws StockpotError; everything that the contract says of ingredients, configs and data */
+  static async open(
+    ingredients: readonly (string | Checkpoint)[],
+    options: EvaluationOptions,
+  ): Promise<Session> {
+    if (ingredients.length === 0) {
+      throw new StockpotError('USAGE', 'expected at least one ingredient');
+    }
+    const checkpoints: Checkpoint[] = [];
+    for (const i of ingredients) {
+      checkpoints.push(typeof i === 'string' ? await openCheckpoint(i, options) : i);
+    }
+    const first = checkpoints[0] as Checkpoint;
+    const { tensors: matched, notes } = await matchTensors(checkpoints, options);
+    const data = await openDataSet(options.data, {
+      ...options,
+      model: first.path,
+      config: options.config,
+    });
+    try {
+      const network = buildNetwork(
+        first,
+        await findConfig(first.path, options.config),
+        dimensionsOf(data),
+      );
+      checkLabels(data, network.numClasses);
+      const native = NativeNetwork.create(network, {
+        threads: options.threads,
+        batch: options.batchSize,
+      });
+      const said = [...checkpoints.flatMap((c) => c.notes), ...notes, ...data.notes];
+      return new Session(checkpoints, data, native, matched, said, options);
+    } catch (e) {
+      await data.close();
+      throw e;
+    }
+  }
+
+  /** Puts a mix of the ingredients into the network: `weights` one an ingredient, or the mean of `members`. */
+  async load(members: readonly number[], weights?: readonly number[]): Promise<void> {
+    const k = this.checkpoints.length;
+    const share = Array.from({ length: k }, (_, i) => (members.includes(i) ? 1 : 0));
+    const weighting = weights ? resolveWeights(k, weights) : resolveWeights(k, share, true);
+    const tensors = planTensors(this.matched, weighting, this.options.dtype ?? 'keep');
+    await this.network.load(this.checkpoints, tensors, weighting, this.options);
+  }
+
+  /** Logits [n, classes] of what was loaded last, on these examples or on all. */
+  async logits(indices: ArrayLike<number> = this.all): Promise<Float32Array> {
+    return await this.network.logits(this.data, indices, this.options);
+  }
+
+  async close(): Promise<void> {
+    await this.data.close();
+  }
+}
+
+/** What the data says about the network's sizes. */
+function dimensionsOf(data: DataSet) {
+  const ids = data.shared.class_input_ids;
+  const labels = data.shared.label_ids;
+  return {
+    sequenceLength: data.inputs.find((i) => i.name === 'input_ids')?.shape[0],
+    classes: ids && { n: ids.shape[0] as number, sequenceLength: ids.shape[1] as number },
+    labelIds: labels && rowsOf(labels.data, labels.shape[1] as number),
+    inputs: [...data.inputs.map((i) => i.name), ...Object.keys(data.shared)],
+  };
+}
+
+const rowsOf = (data: ArrayLike<number>, columns: number): number[][] =>
+  Array.from({ length: data.length / columns }, (_, r) =>
+    Array.from({ length: columns }, (_, c) => data[r * columns + c] as number),
+  );
+
+/** Behaviour 25: labels that the head does not have. */
+function checkLabels(data: DataSet, classes: number): void {
+  const at = data.labels.findIndex((l) => l < 0 || l >= classes);
+  if (at < 0) return;
+  throw new StockpotError(
+    'MISMATCH',
+    `${data.path}: example ${at} has the label ${data.labels[at]}, expected 0 to ${classes - 1} as the network has ${classes} classes`,
+    { file: data.path, remedy: 'Use the data that the ingredients were fine-tuned for.' },
+  );
+}
