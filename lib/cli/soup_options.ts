@@ -25,12 +25,6 @@ export function addSoupOptions(command: Command): Command {
   return command
     .option('-o, --output <out>', 'the soup: NAME.safetensors is a file, anything else a folder')
     .addOption(
-      new Option('--weights <w1,w2,…>', 'one number an ingredient, used as given').argParser(
-        parseWeights,
-      ),
-    )
-    .option('--normalize', 'divide the weights by their sum')
-    .addOption(
       new Option('--dtype <type>', "output type; keep is the first ingredient's")
         .choices(['keep', 'f32', 'f16', 'bf16'])
         .default('keep'),
@@ -60,6 +54,17 @@ export function addSoupOptions(command: Command): Command {
     .option('--allow-nonfinite', 'let NaN and infinity through')
     .option('--allow-overflow', 'write infinity where a mean is too large for the output type')
     .option('--overwrite', 'replace an output that exists');
+}
+
+/** For recipes whose weights the user chooses. */
+export function addWeightOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--weights <w1,w2,…>', 'one number an ingredient, used as given').argParser(
+        parseWeights,
+      ),
+    )
+    .option('--normalize', 'divide the weights by their sum');
 }
 
 export function soupOptions(o: SoupCommandOptions): SoupOptions {

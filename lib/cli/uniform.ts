@@ -5,13 +5,14 @@ import { uniform } from '../recipes/uniform.js';
 import { runCommand } from './run.js';
 import {
   addSoupOptions,
+  addWeightOptions,
   type SoupCommandOptions,
   soupOptions,
   soupOutcome,
 } from './soup_options.js';
 
 export function uniformCommand(command: Command): Command {
-  addSoupOptions(command)
+  addSoupOptions(addWeightOptions(command))
     .description("average the ingredients' weights")
     .argument('<ingredient...>', 'checkpoints: files or folders')
     .action((ingredients: string[], options: SoupCommandOptions) =>

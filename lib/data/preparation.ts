@@ -18,6 +18,8 @@ export interface Preparation {
   width: number;
   height: number;
   resize: Resize | null;
+  /** Neither scaled nor cropped: images of another size are refused. */
+  asIs: boolean;
   filter: Filter;
   /** How half a pixel of the window's offset is rounded. */
   halves: 'down' | 'even';
@@ -56,13 +58,18 @@ function scaledSize(resize: Resize | null, width: number, height: number): [numb
 
 /** Offset of a window in the middle of an edge; negative where the window is longer (transformers and torchvision agree). */
 function offset(edge: number, window: number, halves: Preparation['halves']): number {
-  if (window > edge) return -Math.floor((window - edge) / 2);
+  if (window > edge) return 0 - Math.floor((window - edge) / 2);
   const half = (edge - window) / 2;
   return halves === 'even' ? roundEven(half) : Math.floor(half);
 }
 
-/** Where an image of this size goes. */
+/** Where an image of this size goes. @throws Error where it fits nowhere */
 export function place(p: Preparation, width: number, height: number): Placement {
+  if (p.asIs && (width !== p.width || height !== p.height)) {
+    throw new Error(
+      `it is ${width} × ${height}, expected ${p.width} × ${p.height}, as images are not scaled (do_resize)`,
+    );
+  }
   const [w, h] = scaledSize(p.resize, width, height);
   return {
     width: w,

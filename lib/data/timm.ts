@@ -18,7 +18,7 @@ function filterOf(config: Config): Filter {
 }
 
 /** Neither library turns images by their EXIF tag; both drop transparency. */
-const SHARED = { halves: 'even', orient: false, onWhite: false } as const;
+const SHARED = { asIs: false, halves: 'even', orient: false, onWhite: false } as const;
 
 /**
  * What timm does to evaluate a model with this `pretrained_cfg` (`resolve_data_config`, `transforms_imagenet_eval`).

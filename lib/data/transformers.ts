@@ -85,8 +85,9 @@ export function fromTransformers(config: Config): Preparation {
       throw config.refuse(key, 'false: this step of preparing images is not known', 'UNSUPPORTED');
   }
   const cropped = config.flag('do_center_crop', defaults.crop !== null);
-  const resize = config.flag('do_resize', true) ? resizeOf(config, defaults) : null;
-  const window = cropped ? sizeOf(config, 'crop_size', defaults.crop) : exactSize(resize);
+  const size = resizeOf(config, defaults);
+  const resize = config.flag('do_resize', true) ? size : null;
+  const window = cropped ? sizeOf(config, 'crop_size', defaults.crop) : exactSize(size);
   if (window === null) {
     throw new StockpotError(
       'UNSUPPORTED',
@@ -105,6 +106,7 @@ export function fromTransformers(config: Config): Preparation {
     file: config.file,
     ...window,
     resize,
+    asIs: resize === null && !cropped,
     filter,
     halves: 'down',
     fill: [0, 0, 0],
@@ -118,8 +120,8 @@ export function fromTransformers(config: Config): Preparation {
   };
 }
 
-const exactSize = (r: Resize | null): { width: number; height: number } | null =>
-  r?.mode === 'exact' ? { width: r.width, height: r.height } : null;
+const exactSize = (r: Resize): { width: number; height: number } | null =>
+  r.mode === 'exact' ? { width: r.width, height: r.height } : null;
 
 function resizeOf(config: Config, defaults: Defaults): Resize {
   const size = config.object('size');

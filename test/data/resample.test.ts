@@ -100,6 +100,7 @@ describe('resampling', () => {
       fill: black,
       orient: false,
       onWhite: false,
+      asIs: false,
       table: new Float32Array(768),
     };
     const p = (halves: 'down' | 'even', size: number) => ({

@@ -120,6 +120,20 @@ describe('a folder of classes', () => {
     expect(data.notes.join()).toContain('4 of 7');
   });
 
+  it('takes images as they are where they are not scaled, if they have the size', async () => {
+    const unscaled = at('unscaled');
+    const path = await folder('as-is', { a: [7, 8] });
+    const file = join(unscaled, 'preprocessor_config.json');
+    const size = (n: number) => ({ ...processor, do_resize: false, size: { height: n, width: n } });
+    await put(file, JSON.stringify(size(6)));
+    const data = await openDataSet(path, { model: unscaled });
+    const { pixel_values } = await data.batch([1]);
+    expect(pixel_values).toEqual(new Float32Array(108).fill(Math.fround(8 * Math.fround(1 / 255))));
+    await put(file, JSON.stringify(size(5)));
+    const error = await failure(openDataSet(path, { model: unscaled }), 'FORMAT');
+    expect(error.message).toContain('it is 6 × 6, expected 5 × 5');
+  });
+
   it('keeps what does not fit the memory in a file that nobody sees', async () => {
     const values = Array.from({ length: 40 }, (_, i) => i * 5);
     const path = await folder('many', { a: values });

@@ -69,7 +69,7 @@ describe('commands in the documentation', () => {
   test.each(written)('run as pasted: $name', ({ name, lines }) => {
     const cwd = join(folder, name.replace(/\W/g, '-'));
     const digits = join(cwd, 'examples/digits');
-    for (const part of ['base', 'ingredients']) {
+    for (const part of ['base', 'ingredients', 'heldout', 'test.tar']) {
       cpSync(join(root, 'examples/digits', part), join(digits, part), { recursive: true });
     }
     for (const { line, exit } of lines) {
@@ -121,12 +121,20 @@ describe('docs/cli.md', () => {
     diff: ['diff examples/digits/base examples/digits/base --json'],
     verify: ['verify soup --json'],
     devices: ['devices --json'],
+    greedy: ['greedy examples/digits/base --data examples/digits/heldout -o greedy --json'],
+    evaluate: ['evaluate examples/digits/base --data examples/digits/heldout --json'],
+    predict: [
+      'predict examples/digits/base --data examples/digits/heldout -o p.safetensors --json',
+    ],
+    ensemble: ['ensemble examples/digits/base --data examples/digits/heldout --json'],
   };
 
   test.each(names)('has every JSON field of %s, and no other', (command) => {
-    cpSync(join(root, 'examples/digits/base'), join(folder, 'examples/digits/base'), {
-      recursive: true,
-    });
+    for (const part of ['base', 'heldout']) {
+      cpSync(join(root, 'examples/digits', part), join(folder, 'examples/digits', part), {
+        recursive: true,
+      });
+    }
     const fields = (invocations[command] ?? []).flatMap((line) => {
       if (command === 'verify') shell(folder, 'stockpot uniform examples/digits/base -o soup');
       const r = shell(folder, `stockpot ${line}`);
