@@ -1,14 +1,21 @@
-// npm run demo: makes the uniform soup of the eight fine-tuned digit recognisers in examples/digits, proves it, and
-// says what came of it.
-import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+// npm run demo: makes the uniform and the greedy soup of the eight fine-tuned digit recognisers in examples/digits,
+// proves the first, and counts what all of them get right.
+import { readdirSync } from 'node:fs';
+import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { devices, diff, uniform, verify } from '../dist/index.js';
+import {
+  devices,
+  diff,
+  evaluate,
+  greedy,
+  nativeEvaluator,
+  uniform,
+  verify,
+} from '../dist/index.js';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 process.chdir(root);
 const digits = 'examples/digits';
-const zoo = JSON.parse(readFileSync(join(digits, 'zoo.json'), 'utf8'));
 const ingredients = readdirSync(join(digits, 'ingredients'))
   .sort()
   .map((name) => join(digits, 'ingredients', name));
@@ -70,19 +77,38 @@ table([
 ]);
 
 console.log(`
-4. Why one does this: correct answers, as counted by PyTorch (${digits}/zoo.json; this version
-   of stockpot evaluates nothing itself, but PyTorch's soup has the same bits as the one above)`);
-const sets = { heldout: 'held-out', test: 'test', test_noise: 'test-noise' };
-const scores = Object.entries(zoo.ingredients).map(([name, { scores }]) => ({ name, scores }));
-const best = scores.reduce((a, b) => (b.scores.heldout.correct > a.scores.heldout.correct ? b : a));
+4. The greedy soup: best first, kept while the held-out accuracy does not fall`);
+const evaluator = await nativeEvaluator(ingredients, { data: join(digits, 'heldout') });
+const greedySoup = await greedy(ingredients, '.scratch/demo/greedy-soup', {
+  evaluator,
+  overwrite: true,
+});
+await evaluator.close();
+for (const step of greedySoup.trace) {
+  console.log(
+    `    ${basename(ingredients[step.candidate])} ${step.kept ? 'kept    ' : 'rejected'} after ${step.evaluated} examples`,
+  );
+}
+
+console.log(`
+5. Why one does this: correct answers on data that chose nothing, and on the same with noise`);
+const models = [...ingredients, output, '.scratch/demo/greedy-soup'];
+const sets = { 'held-out': 'heldout', test: 'test.tar', 'test-noise': 'test-noise.tar' };
+const columns = [];
+for (const data of Object.values(sets)) {
+  columns.push((await evaluate(models, { data: join(digits, data) })).models);
+}
+const [heldOut] = columns;
+const best = heldOut
+  .slice(0, ingredients.length)
+  .reduce((a, b) => (b.accuracy > a.accuracy ? b : a));
 table([
-  ['', ...Object.entries(sets).map(([set, name]) => `${name} (${zoo.examples[set]})`)],
-  ...[...scores, { name: 'uniform soup', scores: zoo.uniform_soup.scores }].map((m) => [
-    m === best ? `${m.name}, best on held-out` : m.name,
-    ...Object.keys(sets).map((set) => {
-      const { correct } = m.scores[set];
-      return `${correct} (${((100 * correct) / zoo.examples[set]).toFixed(1)} %)`;
-    }),
+  ['', ...Object.keys(sets).map((name, i) => `${name} (${columns[i][0].n})`)],
+  ...models.map((path, row) => [
+    heldOut[row] === best ? `${basename(path)}, best on held-out` : basename(path),
+    ...columns.map(
+      (c) => `${Math.round(c[row].accuracy * c[row].n)} (${(100 * c[row].accuracy).toFixed(1)} %)`,
+    ),
   ]),
 ]);
 console.log(`

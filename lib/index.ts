@@ -11,9 +11,22 @@ export type {
 export { type Devices, devices } from './devices.js';
 export { type Difference, diff, type TensorDifference } from './diff.js';
 export { type ErrorCode, type ErrorInfo, type Mismatch, StockpotError } from './errors.js';
+export { type Ensemble, type EnsembleOptions, ensemble } from './evaluate/ensemble.js';
+export { type Evaluation, evaluate, type ModelMetrics } from './evaluate/evaluate.js';
+export type {
+  Candidate,
+  Evaluator,
+  EvaluatorFunction,
+  FunctionResult,
+} from './evaluate/evaluator.js';
+export type { Metric, Metrics } from './evaluate/metrics.js';
+export { type NativeEvaluator, nativeEvaluator } from './evaluate/native_evaluator.js';
+export { type Prediction, type PredictOptions, predict } from './evaluate/predict.js';
+export type { EvaluationOptions } from './evaluate/session.js';
 export { type Inspection, type InspectOptions, inspect } from './inspect.js';
 export type { OutputDType } from './merge/plan.js';
 export type { OnProgress, Progress, RunOptions } from './progress.js';
+export { type GreedyOptions, type GreedySoup, type GreedyStep, greedy } from './recipes/greedy.js';
 export type { Soup, SoupOptions } from './recipes/soup.js';
 export { type UniformOptions, uniform } from './recipes/uniform.js';
 export { type Verification, type VerifyOptions, verify } from './verify.js';

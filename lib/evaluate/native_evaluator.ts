@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
+import type { Checkpoint } from '../checkpoint/types.js';
 import type { Candidate, EvaluateOptions, ExampleEvaluator, LogitsBatch } from './evaluator.js';
-import type { Session } from './session.js';
+import { type EvaluationOptions, Session } from './session.js';
 
 /**
  * Evaluates soups on the CPU: a candidate is mixed straight into the network's memory, and examples are run in the
@@ -14,6 +15,11 @@ export class NativeEvaluator implements ExampleEvaluator {
     this.id = createHash('sha256')
       .update(`native ${network.variant} ${JSON.stringify(network.graphs)} ${data.contentHash}`)
       .digest('hex');
+  }
+
+  /** Closes the data. */
+  async close(): Promise<void> {
+    await this.session.close();
   }
 
   get labels(): Int32Array {
@@ -36,4 +42,16 @@ export class NativeEvaluator implements ExampleEvaluator {
       yield { examples, logits: await this.session.logits(examples) };
     }
   }
+}
+
+/**
+ * An evaluator for recipes over these ingredients: opens them and the data, and plans the network once. Close it when the
+ * recipe is over.
+ * @throws StockpotError
+ */
+export async function nativeEvaluator(
+  ingredients: readonly (string | Checkpoint)[],
+  options: EvaluationOptions,
+): Promise<NativeEvaluator> {
+  return new NativeEvaluator(await Session.open(ingredients, options));
 }
