@@ -3,6 +3,9 @@ import type { Checkpoint } from '../checkpoint/types.js';
 import type { Candidate, EvaluateOptions, ExampleEvaluator, LogitsBatch } from './evaluator.js';
 import { type EvaluationOptions, Session } from './session.js';
 
+/** Examples between two looks at whether a candidate is rejected. */
+const STEP = 32;
+
 /**
  * Evaluates soups on the CPU: a candidate is mixed straight into the network's memory, and examples are run in the
  * order asked for.
@@ -36,7 +39,7 @@ export class NativeEvaluator implements ExampleEvaluator {
     _options: EvaluateOptions,
   ): AsyncIterable<LogitsBatch> {
     await this.session.load(soup.members, soup.weights);
-    const step = this.session.network.batch;
+    const step = Math.min(STEP, this.session.network.batch);
     for (let at = 0; at < order.length; at += step) {
       const examples = order.subarray(at, at + step);
       yield { examples, logits: await this.session.logits(examples) };

@@ -20,6 +20,7 @@ constexpr size_t kPage = 4096;
 constexpr size_t kCacheShare = 2 << 20;
 constexpr size_t kLargestBlock = 128 << 10;
 constexpr size_t kLargestChunk = 1 << 20;
+constexpr uint32_t kPrefetchers = 4;
 constexpr uint64_t kPrefetchWindow = 96 << 20;  // bytes of inputs asked for ahead of the workers
 constexpr uint64_t kWriteBehind = 8 << 20;
 
@@ -95,7 +96,16 @@ void MergeJob::work() {
   cut_into_chunks();
   hashes_.resize(plan_.outputs.size());
   // The writer and the prefetcher mostly wait, so they come on top of the workers.
-  std::thread prefetcher([this] { prefetch(); });
+  // Asking may itself wait, where the disk's queue is full: several ask, each for some of the
+  // inputs.
+  std::vector<std::thread> prefetchers;
+  for (uint32_t i = 0; i < std::min(plan_.k, kPrefetchers); ++i) {
+    try {
+      prefetchers.emplace_back([this, i] { prefetch(i); });
+    } catch (const std::system_error&) {
+      break;  // no more threads to be had: those inputs are read as they are needed
+    }
+  }
   parallel(threads_ + 1, [this](uint32_t index) {
     if (index == 0) {
       write();
@@ -111,7 +121,7 @@ void MergeJob::work() {
     done_ = true;
     changed_.notify_all();
   }
-  prefetcher.join();
+  for (std::thread& t : prefetchers) t.join();
   for (const auto& entry : found_) findings_.push_back(entry.second);
 }
 
@@ -349,7 +359,7 @@ void MergeJob::write() {
   }
 }
 
-void MergeJob::prefetch() {
+void MergeJob::prefetch(uint32_t first_input) {
   size_t asked = 0;
   for (;;) {
     size_t at;
@@ -362,10 +372,10 @@ void MergeJob::prefetch() {
     asked = std::max(asked, at);
     // Ask for all chunks that lie within the window; how many that is depends on k.
     uint64_t ahead = 0;
-    for (size_t c = at; c < chunks_.size() && ahead < kPrefetchWindow; ++c) {
+    for (size_t c = at; c < chunks_.size() && ahead * kPrefetchers < kPrefetchWindow; ++c) {
       for (size_t p = 0; p < chunks_[c].pieces; ++p) {
         const Piece& piece = pieces_[chunks_[c].first_piece + p];
-        for (uint32_t i = 0; i < plan_.k; ++i) {
+        for (uint32_t i = first_input; i < plan_.k; i += kPrefetchers) {
           const Source& source = plan_.sources[size_t{piece.segment} * plan_.k + i];
           if (source.file < 0 || source.view) continue;
           const size_t item = byte_size(source.dtype);

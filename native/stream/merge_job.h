@@ -17,7 +17,7 @@ namespace stockpot {
 //
 // The output is cut into chunks in file order. Workers claim chunks in order; for each they read
 // the k inputs in small blocks that stay in the core's cache, compute, and put the result into a
-// slot of a ring. One writer takes the slots in order, hashes and writes them. A prefetcher asks
+// slot of a ring. One writer takes the slots in order, hashes and writes them. Prefetchers ask
 // the system for the ranges ahead once a read has had to wait.
 class MergeJob : public Job {
  public:
@@ -57,7 +57,7 @@ class MergeJob : public Job {
   bool emit(uint32_t output, const uint8_t* data, size_t bytes, const Chunk* chunk,
             uint64_t* offset);
   void compare_output(const Chunk& chunk, const uint8_t* expected, const uint8_t* found);
-  void prefetch();
+  void prefetch(uint32_t first_input);
   void hash_prefixes();
   void note(const Finding& finding);
 
