@@ -1,5 +1,6 @@
 import { openCheckpoint } from '../checkpoint/open.js';
 import type { Checkpoint } from '../checkpoint/types.js';
+import { checkLabels } from '../data/labels.js';
 import { type DataOptions, openDataSet } from '../data/open.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
@@ -116,14 +117,3 @@ const rowsOf = (data: ArrayLike<number>, columns: number): number[][] =>
   Array.from({ length: data.length / columns }, (_, r) =>
     Array.from({ length: columns }, (_, c) => data[r * columns + c] as number),
   );
-
-/** Behaviour 25: labels that the head does not have. */
-function checkLabels(data: DataSet, classes: number): void {
-  const at = data.labels.findIndex((l) => l < 0 || l >= classes);
-  if (at < 0) return;
-  throw new StockpotError(
-    'MISMATCH',
-    `${data.path}: example ${at} has the label ${data.labels[at]}, expected 0 to ${classes - 1} as the network has ${classes} classes`,
-    { file: data.path, remedy: 'Use the data that the ingredients were fine-tuned for.' },
-  );
-}

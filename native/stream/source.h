@@ -34,7 +34,6 @@ class SourceReader {
   bool waited() const { return waited_; }
 
  private:
-  struct Box;
   int gather(const Source& source, size_t dim, uint64_t base, uint64_t first, uint64_t count,
              uint8_t* to);
   int read_box(const Source& source, size_t dim, uint64_t rows, uint64_t base, uint8_t* to);
