@@ -8,12 +8,10 @@ import { resolveWeights } from '../lib/merge/weights.js';
 const paths = process.argv.slice(2);
 const checkpoints = await Promise.all(paths.map((p) => openCheckpoint(p)));
 const { tensors: matched } = await matchTensors(checkpoints);
-const weighting = resolveWeights(checkpoints.length);
-const tensors = planTensors(matched, weighting, 'keep');
+const tensors = planTensors(matched, resolveWeights(checkpoints.length), 'keep');
 const began = performance.now();
 const { bytesRead } = await execute(checkpoints, [{ name: '', tensors }], {
   sink: 'discard',
   outputs: [{ fd: -1, prefix: new Uint8Array(), path: '' }],
-  weights: weighting.weights,
 });
 console.log(JSON.stringify({ bytesRead, seconds: (performance.now() - began) / 1000 }));

@@ -33,6 +33,9 @@ export interface Difference {
   notes: string[];
 }
 
+/** A comparison weighs nothing. */
+const NO_WEIGHTS: readonly number[] = [];
+
 /** How two checkpoints differ, tensor by tensor, in one streamed pass. @throws StockpotError */
 export async function diff(
   a: string | Checkpoint,
@@ -56,6 +59,7 @@ export async function diff(
         shape: ea.shape,
         storedName: name,
         op: 'compare',
+        weights: NO_WEIGHTS,
         equal: true,
         places: [
           [0, ea],
@@ -68,7 +72,6 @@ export async function diff(
     ...options,
     sink: 'discard',
     outputs: [{ fd: -1, prefix: new Uint8Array(), path: '' }],
-    weights: [],
     phase: 'compare',
   });
   const found = new Map(findings.map((f) => [comparable[f.segment]?.name as string, f]));

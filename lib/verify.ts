@@ -9,6 +9,7 @@ import { OpenSources } from './checkpoint/source_table.js';
 import type { Checkpoint, TensorEntry } from './checkpoint/types.js';
 import { type Mismatch, StockpotError } from './errors.js';
 import { execute, judge } from './merge/execute.js';
+import { groupMixture } from './merge/groups.js';
 import { matchTensors } from './merge/match.js';
 import { type OutputDType, type PlannedTensor, planTensors } from './merge/plan.js';
 import { resolveWeights } from './merge/weights.js';
@@ -65,8 +66,7 @@ export async function verify(
   const identities = await identify(checkpoints, record, unproved, options);
   const { tensors, notSame } = await expected(made, checkpoints, record);
   const mismatches = notSame;
-  if (tensors.length > 0)
-    mismatches.push(...(await compare(made, checkpoints, tensors, record, options)));
+  if (tensors.length > 0) mismatches.push(...(await compare(made, checkpoints, tensors, options)));
   const hashes = (await fileHashes([made], options))[0] as string[];
   const isFolder = (await stat(made.path)).isDirectory();
   return {
@@ -169,12 +169,14 @@ async function expected(made: Checkpoint, checkpoints: readonly Checkpoint[], re
   const o = record.options;
   const globs = (v: unknown) =>
     Array.isArray(v) ? v.filter((g): g is string => typeof g === 'string') : undefined;
-  const weighting = resolveWeights(checkpoints.length, record.weights);
   const { tensors: matched } = await matchTensors(checkpoints, {
     include: globs(o.include),
     exclude: globs(o.exclude),
   });
-  const planned = planTensors(matched, weighting, (o.dtype as OutputDType) ?? 'keep');
+  const mixture = record.mixture
+    ? await groupMixture(checkpoints, matched, record.mixture)
+    : resolveWeights(checkpoints.length, record.weights);
+  const planned = planTensors(matched, mixture, (o.dtype as OutputDType) ?? 'keep');
   const notSame: Mismatch[] = [];
   const tensors: PlannedTensor[] = [];
   const names = new Set(planned.map((t) => t.name));
@@ -207,7 +209,6 @@ async function compare(
   made: Checkpoint,
   checkpoints: readonly Checkpoint[],
   tensors: PlannedTensor[],
-  record: SoupRecord,
   options: RunOptions,
 ): Promise<Mismatch[]> {
   const sources = await OpenSources.open([made]);
@@ -227,7 +228,6 @@ async function compare(
       ...options,
       sink: 'compare',
       outputs,
-      weights: record.weights,
       phase: 'verify',
     });
     judge(

@@ -21,10 +21,13 @@ export interface SoupRecord {
   ingredients: IngredientRecord[];
   /** Positions of the ingredients that are in the soup. */
   members: number[];
-  /** One an ingredient, as used. */
+  /** One an ingredient, as used; where groups of tensors differ (`mixture`), the mean over all weights of the network. */
   weights: number[];
+  /** Weights by group of tensors: `learned --by layer|tensor`. */
+  mixture?: { by: 'layer' | 'tensor'; alpha: Record<string, number[]> };
   options: Record<string, unknown>;
-  metric?: string;
+  /** What the recipe says of how it came to these weights. */
+  details?: Record<string, unknown>;
 }
 
 export const METADATA_KEY = 'stockpot';
@@ -47,6 +50,12 @@ export async function readRecord(checkpoint: Checkpoint): Promise<SoupRecord | n
 const isNumbers = (v: unknown): v is number[] =>
   Array.isArray(v) && v.every((x) => typeof x === 'number');
 
+const isMixture = (v: unknown): boolean =>
+  isObject(v) &&
+  (v.by === 'layer' || v.by === 'tensor') &&
+  isObject(v.alpha) &&
+  Object.values(v.alpha).every(isNumbers);
+
 function isRecord(v: unknown): v is SoupRecord {
   return (
     isObject(v) &&
@@ -54,6 +63,7 @@ function isRecord(v: unknown): v is SoupRecord {
     typeof v.recipe === 'string' &&
     isNumbers(v.members) &&
     isNumbers(v.weights) &&
+    (v.mixture === undefined || isMixture(v.mixture)) &&
     isObject(v.options) &&
     Array.isArray(v.ingredients) &&
     v.ingredients.every(

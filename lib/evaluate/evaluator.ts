@@ -1,6 +1,7 @@
 import type { Writable } from 'node:stream';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
+import type { GroupWeights } from '../merge/groups.js';
 import type { Soup } from '../recipes/soup.js';
 import { allMetrics, type Metric, type Metrics } from './metrics.js';
 
@@ -11,6 +12,8 @@ export interface Candidate {
   readonly members: readonly number[];
   /** One an ingredient; 0 for those that are not members. */
   readonly weights: readonly number[];
+  /** Weights by group of tensors, in place of `weights`. */
+  readonly mixture?: GroupWeights;
   /** Writes it, to the byte what the recipe would write for these weights. */
   save(output: string | Writable): Promise<Soup>;
 }

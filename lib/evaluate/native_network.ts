@@ -4,7 +4,6 @@ import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
 import { execute, judge } from '../merge/execute.js';
 import type { PlannedTensor } from '../merge/plan.js';
-import type { Weighting } from '../merge/weights.js';
 import type { Graph, Network } from '../models/graph.js';
 import { type NetworkHandle, native } from '../native.js';
 import type { RunOptions } from '../progress.js';
@@ -133,7 +132,6 @@ export class NativeNetwork {
   async load(
     checkpoints: readonly Checkpoint[],
     tensors: readonly PlannedTensor[],
-    weighting: Weighting,
     run: RunOptions = {},
   ): Promise<void> {
     this.features = undefined;
@@ -162,7 +160,6 @@ export class NativeNetwork {
           weights: Float64Array.from(used, (t) => ids.get(t.storedName) as number),
         },
         outputs: [{ fd: -1, prefix: new Uint8Array(), path: '' }],
-        weights: weighting.weights,
       });
       judge(findings, used, checkpoints, {});
     }

@@ -6,7 +6,7 @@ import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
 import { type Matched, type MatchOptions, matchTensors } from '../merge/match.js';
 import { type OutputDType, planTensors } from '../merge/plan.js';
-import { resolveWeights } from '../merge/weights.js';
+import { resolveWeights, type Weighting } from '../merge/weights.js';
 import { buildNetwork, findConfig } from '../models/index.js';
 import type { RunOptions } from '../progress.js';
 import { NativeNetwork } from './native_network.js';
@@ -86,9 +86,13 @@ export class Session {
   async load(members: readonly number[], weights?: readonly number[]): Promise<void> {
     const k = this.checkpoints.length;
     const share = Array.from({ length: k }, (_, i) => (members.includes(i) ? 1 : 0));
-    const weighting = weights ? resolveWeights(k, weights) : resolveWeights(k, share, true);
+    await this.loadMixture(weights ? resolveWeights(k, weights) : resolveWeights(k, share, true));
+  }
+
+  /** Puts a mix into the network whose weights may differ from tensor to tensor. */
+  async loadMixture(weighting: Weighting | ((tensor: string) => Weighting)): Promise<void> {
     const tensors = planTensors(this.matched, weighting, this.options.dtype ?? 'keep');
-    await this.network.load(this.checkpoints, tensors, weighting, this.options);
+    await this.network.load(this.checkpoints, tensors, this.options);
   }
 
   /** Logits [n, classes] of what was loaded last, on these examples or on all. */

@@ -21,8 +21,6 @@ export interface ExecuteOptions extends RunOptions {
   sink: MergeTable['sink'];
   /** One a shard, with the header that precedes the data; `offset` is where a comparison begins in the file. */
   outputs: { fd: number; prefix: Uint8Array; path: string; offset?: number }[];
-  /** One an ingredient. */
-  weights: readonly number[];
   /** Hash the ingredients' files on the way, those for which that is possible (see `hashPrefixes`). */
   hashInputs?: boolean;
   /** With the sink `network`: where the results go. */
@@ -44,6 +42,8 @@ export async function execute(
 ): Promise<MergeResult> {
   const tensors = shards.flatMap((s) => s.tensors);
   const sources = await OpenSources.open(checkpoints);
+  // Tensors of one group share the array of their weights.
+  const rows = [...new Set(tensors.map((t) => t.weights))];
   try {
     const table: MergeTable = {
       ...sources.table(tensors.flatMap((t) => t.places)),
@@ -53,7 +53,7 @@ export async function execute(
       chunkBytes: options.tuning?.chunkBytes ?? 0,
       variant: options.tuning?.variant ?? '',
       sink: options.sink,
-      weights: Float64Array.from(options.weights),
+      weights: Float64Array.from(rows.flat()),
       outputs: options.outputs.map(({ fd, prefix, offset = 0 }) => ({ fd, prefix, offset })),
       hashPrefix: Float64Array.from(
         options.hashInputs
@@ -66,7 +66,9 @@ export async function execute(
       outDtype: Float64Array.from(tensors, (t) => dtypeIndex(t.dtype)),
       elements: Float64Array.from(tensors, (t) => elementCount(t.shape)),
       output: Float64Array.from(shards.flatMap((s, i) => s.tensors.map(() => i))),
-      weightSet: Float64Array.from(tensors, (t) => (t.op !== 'mean' || t.equal ? -1 : 0)),
+      weightSet: Float64Array.from(tensors, (t) =>
+        t.op !== 'mean' || t.equal ? -1 : rows.indexOf(t.weights),
+      ),
     };
     const result = await runJob(
       () => native().merge(table),

@@ -16,6 +16,8 @@ export interface PlannedTensor {
   dtype: DType;
   shape: readonly number[];
   op: keyof typeof OP;
+  /** One an ingredient. */
+  weights: readonly number[];
   /** Every member has the same share. */
   equal: boolean;
   /** One an ingredient; null where it is not read. */
@@ -38,14 +40,16 @@ function outputDType(first: DType, choice: OutputDType): DType {
  * Decides for each tensor what is done (behaviours 3 to 7): floating-point tensors are averaged, counters of batches
  * take the maximum, other integers must agree. The widest types come first, so that every tensor of the output is
  * aligned; within a width, the first ingredient's order.
+ * @param mixture the weights of all tensors, or of each by its name in the soup
  */
 export function planTensors(
   matched: readonly Matched[],
-  weighting: Weighting,
+  mixture: Weighting | ((name: string) => Weighting),
   choice: OutputDType,
 ): PlannedTensor[] {
-  const member = new Set(weighting.members);
   const planned = matched.map(({ name, entries }): PlannedTensor => {
+    const weighting = typeof mixture === 'function' ? mixture(name) : mixture;
+    const member = new Set(weighting.members);
     const first = entries[0] as TensorEntry;
     let places = entries.map((e, i) => (e && member.has(i) ? ([i, e] as const) : null));
     // A buffer that only ingredients of weight 0 store is still copied.
@@ -57,6 +61,7 @@ export function planTensors(
       dtype: outputDType(first.dtype, choice),
       shape: first.shape,
       op: isFloat(first.dtype) ? 'mean' : name.endsWith('num_batches_tracked') ? 'max' : 'same',
+      weights: weighting.weights,
       equal: weighting.equal || entries.includes(null),
       places,
     };

@@ -15,7 +15,8 @@ import { configWithDtype, sideFiles } from '../checkpoint/side_files.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
 import { type Allowances, type ExecuteOptions, execute, judge } from '../merge/execute.js';
-import { type MatchOptions, matchTensors } from '../merge/match.js';
+import { type GroupWeights, groupMixture, groupTensors, meanWeights } from '../merge/groups.js';
+import { type Matched, type MatchOptions, matchTensors } from '../merge/match.js';
 import {
   bytesToRead,
   bytesToWrite,
@@ -24,7 +25,7 @@ import {
   planTensors,
 } from '../merge/plan.js';
 import { type Shard, shardIndex, splitIntoShards } from '../merge/shards.js';
-import { resolveWeights } from '../merge/weights.js';
+import { resolveWeights, type Weighting } from '../merge/weights.js';
 import { type MergeResult, native } from '../native.js';
 import type { RunOptions } from '../progress.js';
 import { resolveMemory, resolveThreads } from '../threads.js';
@@ -82,10 +83,16 @@ export interface Soup {
 
 const DEFAULT_SHARD = 5e9;
 
+/** What recipes decide, beside what users choose. */
+export interface RecipeOptions extends SoupOptions, RunOptions, Pick<ExecuteOptions, 'tuning'> {
+  /** Weights by group of tensors, in place of `weights`. */
+  mixture?: GroupWeights;
+}
+
 /** Opens, checks and matches the ingredients, and plans every tensor of the soup. Nothing is written. */
 export async function prepareSoup(
   ingredients: readonly (string | Checkpoint)[],
-  options: SoupOptions & RunOptions,
+  options: RecipeOptions,
 ) {
   if (ingredients.length === 0)
     throw new StockpotError('USAGE', 'expected at least one ingredient');
@@ -94,9 +101,9 @@ export async function prepareSoup(
     throwIfAborted(options.signal);
     checkpoints.push(typeof i === 'string' ? await openCheckpoint(i, { key: options.key }) : i);
   }
-  const weighting = resolveWeights(checkpoints.length, options.weights, options.normalize);
   const { tensors: matched, left, notes } = await matchTensors(checkpoints, options);
-  const tensors = planTensors(matched, weighting, options.dtype ?? 'keep');
+  const { weighting, mixture } = await chooseWeights(checkpoints, matched, options);
+  const tensors = planTensors(matched, mixture, options.dtype ?? 'keep');
   const warnings = tensors.some((t) => /\.running_(mean|var)$/.test(t.name))
     ? [
         "Batch-norm statistics are averaged like weights; they are not those of the soup's own activations.",
@@ -117,14 +124,40 @@ export async function prepareSoup(
   };
 }
 
+/** The weights of the whole soup (for groups of tensors: their mean), and those of each tensor. */
+async function chooseWeights(
+  checkpoints: readonly Checkpoint[],
+  matched: readonly Matched[],
+  { weights, normalize, mixture }: RecipeOptions,
+) {
+  const k = checkpoints.length;
+  if (!mixture) {
+    const weighting = resolveWeights(k, weights, normalize);
+    return { weighting, mixture: weighting };
+  }
+  const grouping = await groupTensors(checkpoints, matched, mixture.by);
+  const weighting: Weighting = {
+    weights: meanWeights(grouping, mixture.alpha, k),
+    members: [...Array(k).keys()].filter((i) =>
+      grouping.names.some((g) => mixture.alpha[g]?.[i] !== 0),
+    ),
+    equal: false,
+  };
+  return { weighting, mixture: await groupMixture(checkpoints, matched, mixture) };
+}
+
 type Prepared = Awaited<ReturnType<typeof prepareSoup>>;
 
-/** Makes a soup of given weights and writes it: what every recipe ends with. */
+/**
+ * Makes a soup of given weights and writes it: what every recipe ends with.
+ * @param details what the recipe says in the soup's record of how it came to these weights
+ */
 export async function makeSoup(
   recipe: string,
   ingredients: readonly (string | Checkpoint)[],
   output: string | Writable,
-  options: SoupOptions & RunOptions & Pick<ExecuteOptions, 'tuning'>,
+  options: RecipeOptions,
+  details?: Record<string, unknown>,
 ): Promise<Soup> {
   const began = performance.now();
   const threads = resolveThreads(options.threads);
@@ -170,7 +203,7 @@ export async function makeSoup(
   }
   if (typeof output !== 'string') {
     const hashes = options.hash ? await fileHashes(checkpoints, options) : undefined;
-    const record = makeRecord(recipe, prepared, options, hashes);
+    const record = makeRecord(recipe, prepared, options, hashes, details);
     const { result, warnings } = await toStream(output, prepared, record, options);
     return done(
       {
@@ -183,7 +216,7 @@ export async function makeSoup(
   }
   const target = await AtomicOutput.begin(output, { overwrite: options.overwrite, inputs });
   try {
-    const { result, sha256, warnings } = await toDisk(target, recipe, prepared, options);
+    const { result, sha256, warnings } = await toDisk(target, recipe, prepared, options, details);
     await target.commit();
     return done(
       { sha256, bytesRead: result.bytesRead, bytesWritten: result.bytesWritten },
@@ -216,8 +249,9 @@ function checkShardSize(output: string, size: number | undefined): void {
 function makeRecord(
   recipe: string,
   { checkpoints, weighting }: Prepared,
-  options: SoupOptions,
+  options: RecipeOptions,
   hashes: readonly (readonly string[])[] | undefined,
+  details: Record<string, unknown> | undefined,
 ): SoupRecord {
   const {
     dtype = 'keep',
@@ -245,7 +279,14 @@ function makeRecord(
     members: weighting.members,
     weights: weighting.weights,
     // JSON leaves out what is undefined.
+    mixture: options.mixture && {
+      by: options.mixture.by,
+      alpha: Object.fromEntries(
+        Object.entries(options.mixture.alpha).map(([group, row]) => [group, [...row]]),
+      ),
+    },
     options: { dtype, normalize, include, exclude, allowNonfinite, allowOverflow, key },
+    details,
   };
 }
 
@@ -260,14 +301,13 @@ const run = async (
   shards: Shard[],
   outputs: ExecuteOptions['outputs'],
   sink: ExecuteOptions['sink'],
-  options: SoupOptions & RunOptions & Pick<ExecuteOptions, 'tuning'>,
+  options: RecipeOptions,
 ): Promise<{ result: MergeResult; warnings: string[] }> => {
-  const { checkpoints, weighting } = prepared;
+  const { checkpoints } = prepared;
   const result = await execute(checkpoints, shards, {
     ...options,
     sink,
     outputs,
-    weights: weighting.weights,
     hashInputs: options.hash === true && sink === 'file',
   });
   const tensors: PlannedTensor[] = shards.flatMap((s) => s.tensors);
@@ -278,7 +318,8 @@ async function toDisk(
   target: AtomicOutput,
   recipe: string,
   prepared: Prepared,
-  options: SoupOptions & RunOptions & Pick<ExecuteOptions, 'tuning'>,
+  options: RecipeOptions,
+  details: Record<string, unknown> | undefined,
 ) {
   const first = prepared.checkpoints[0] as Checkpoint;
   const limit = target.isFile ? Number.POSITIVE_INFINITY : (options.maxShardSize ?? DEFAULT_SHARD);
@@ -290,7 +331,10 @@ async function toDisk(
   const header = (s: Shard, hashes: typeof blank) =>
     safetensorsHeader(
       s.tensors,
-      metadataOf(first, target.isFile ? makeRecord(recipe, prepared, options, hashes) : undefined),
+      metadataOf(
+        first,
+        target.isFile ? makeRecord(recipe, prepared, options, hashes, details) : undefined,
+      ),
     );
   await target.needRoom(bytesToWrite(prepared.tensors));
   const handles = [];
@@ -316,7 +360,7 @@ async function toDisk(
     return { result, warnings, sha256 };
   }
   if (shards.length > 1) await target.write('model.safetensors.index.json', shardIndex(shards));
-  const record = makeRecord(recipe, prepared, options, hashes);
+  const record = makeRecord(recipe, prepared, options, hashes, details);
   await target.write(RECORD_FILE, `${JSON.stringify(record, null, 2)}\n`);
   await copySideFiles(target, options.like ?? first.path, options.dtype ?? 'keep');
   const written = new Map(shards.map((s, i) => [s.name, result.sha256[i] as string]));
@@ -355,7 +399,7 @@ async function toStream(
   output: Writable,
   prepared: Prepared,
   record: SoupRecord,
-  options: SoupOptions & RunOptions & Pick<ExecuteOptions, 'tuning'>,
+  options: RecipeOptions,
 ) {
   const shards = splitIntoShards(prepared.tensors, Number.POSITIVE_INFINITY);
   const prefix = safetensorsHeader(

@@ -75,7 +75,7 @@ describe.skipIf(!existsSync(golden))('the reference cases (skipped without ../sh
         const all = [...Array(data.count).keys()];
         for (const [i, weights] of [only(0), only(2), undefined].entries()) {
           const weighting = resolveWeights(folders.length, weights);
-          await native.load(checkpoints, planTensors(matched, weighting, 'keep'), weighting);
+          await native.load(checkpoints, planTensors(matched, weighting, 'keep'));
           const logits = await native.logits(data, all);
           const expected = tensor(
             join(folder, 'expected.safetensors'),
