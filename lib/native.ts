@@ -51,6 +51,8 @@ export interface SourceTable {
   /** Position in `views`, or -1 for row-major contiguous elements. */
   sourceView: Float64Array;
   views: { shape: Float64Array; strides: Float64Array }[];
+  /** In place of files: the tensors lie here; `sourceFile` is 0 for those that take part. */
+  held?: HeldHandle;
 }
 
 export interface MergeTable extends SourceTable {
@@ -93,14 +95,58 @@ export interface MergeResult {
 /** A network's plan and memory in the addon; freed when it is no longer referenced. */
 export type NetworkHandle = { readonly __network: unique symbol };
 
+/** Memory that tensors are held in between passes; freed by `releaseHeld`, or when it is no longer referenced. */
+export type HeldHandle = { readonly __held: unique symbol };
+
 export interface Addon {
-  /** Plans a graph for at most `batch` examples at a time. `variant` '' takes the fastest. */
+  /**
+   * Plans a graph for at most `batch` examples at a time. `variant` '' takes the fastest. With `floats`, for training:
+   * what a backward pass needs is kept where that fits into so many floats an example, else computed again.
+   */
   createNetwork(
     graph: Graph,
     batch: number,
     threads: number,
     variant: string,
+    floats?: number,
   ): { handle: NetworkHandle; bytes: number; variant: string };
+  /** The memory of a plan for training within `floats` an example, or (undefined) of one for inference. */
+  planNetwork(graph: Graph, floats?: number): { floats: number; segments: number };
+  /**
+   * Adds to the weights' gradients (made 0 before, where `fresh`): `dout` is the derivative by the output of the forward
+   * pass just before, of the same inputs and batch.
+   */
+  backward(
+    network: NetworkHandle,
+    inputs: (Float32Array | Int32Array)[],
+    batch: number,
+    dout: Float32Array,
+    fresh: boolean,
+  ): NativeJob<void>;
+  /** Dot products of weights' gradients (`networkWeights`, one a segment) with each of a segment's k sources. */
+  dot(
+    table: SourceTable & {
+      k: number;
+      threads: number;
+      network: NetworkHandle;
+      networkWeights: Float64Array;
+    },
+  ): NativeJob<{ sums: Float64Array; bytesRead: number }>;
+  /** A copy of a weight's gradient, as the weight is stored. */
+  gradient(network: NetworkHandle, weight: number): Float32Array;
+  /** Of a shared input of floats (class features); null where nothing depends on it. */
+  inputGradient(network: NetworkHandle, input: number): Float32Array | null;
+  createHeld(bytes: number): HeldHandle;
+  releaseHeld(block: HeldHandle): void;
+  /** Reads sources into a held block, each to its `blockOffset`, row-major. Resolves with the bytes read. */
+  hold(
+    table: SourceTable & {
+      threads: number;
+      elements: Float64Array;
+      block: HeldHandle;
+      blockOffset: Float64Array;
+    },
+  ): NativeJob<number>;
   /** Runs a batch: one array an input of the graph; `out` gets a row of logits an example. */
   forward(
     network: NetworkHandle,

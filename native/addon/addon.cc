@@ -14,8 +14,10 @@
 #include "../stream/hash_job.h"
 #include "../stream/merge_job.h"
 #include "environment.h"
+#include "held.h"
 #include "network.h"
 #include "tables.h"
+#include "training.h"
 
 #if defined(__linux__)
 #include <fcntl.h>
@@ -146,7 +148,7 @@ MergePlan read_plan(Napi::Env env, Napi::Object spec) {
   if (!std::is_sorted(output.begin(), output.end())) t.fail("output", "must not fall");
   plan.sources =
       t.sources(plan.files.size(), std::vector<uint64_t>(elements.begin(), elements.end()), plan.k,
-                &plan.views);
+                &plan.views, &plan.held);
   for (size_t i = 0; i < n; ++i) {
     plan.segments.push_back({static_cast<Op>(op[i]), static_cast<DType>(out_dtype[i]),
                              static_cast<uint64_t>(elements[i]), static_cast<uint32_t>(output[i]),
@@ -309,6 +311,14 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("hash", Napi::Function::New(env, hash));
   exports.Set("createNetwork", Napi::Function::New(env, create_network));
   exports.Set("forward", Napi::Function::New(env, forward));
+  exports.Set("planNetwork", Napi::Function::New(env, plan_network));
+  exports.Set("backward", Napi::Function::New(env, backward));
+  exports.Set("dot", Napi::Function::New(env, dot));
+  exports.Set("gradient", Napi::Function::New(env, gradient));
+  exports.Set("inputGradient", Napi::Function::New(env, input_gradient));
+  exports.Set("createHeld", Napi::Function::New(env, create_held));
+  exports.Set("hold", Napi::Function::New(env, hold));
+  exports.Set("releaseHeld", Napi::Function::New(env, release_held));
   exports.Set("meanBlock", Napi::Function::New(env, mean_block));
   exports.Set("variants", Napi::Function::New(env, variants));
   exports.Set("sha256Plain", Napi::Function::New(env, sha256_plain_of));

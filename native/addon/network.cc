@@ -200,6 +200,12 @@ Graph read_graph(Napi::Env env, const Napi::Value& v) {
   return graph;
 }
 
+uint64_t floats_of(Napi::Env env, const Napi::Value& v) {
+  const double floats = v.ToNumber().DoubleValue();
+  if (!(floats >= 0 && floats <= 9007199254740992.0)) fail(env, "floats is out of range");
+  return static_cast<uint64_t>(floats);
+}
+
 // One batch forward.
 class ForwardJob : public Job {
  public:
@@ -232,6 +238,52 @@ std::shared_ptr<Executor> executor_of(Napi::Env env, const Napi::Value& handle) 
   return *external.Data();
 }
 
+uint32_t batch_of(Napi::Env env, const Executor& executor, const Napi::Value& v) {
+  const uint32_t batch = v.ToNumber().Uint32Value();
+  if (batch == 0 || batch > executor.largest_batch()) fail(env, "batch is out of range");
+  return batch;
+}
+
+std::vector<InputData> inputs_of(Napi::Env env, const Graph& graph, const Napi::Value& v,
+                                 uint32_t batch) {
+  if (!v.IsArray() || v.As<Napi::Array>().Length() != graph.inputs.size())
+    fail(env, "one array an input is expected");
+  const auto given = v.As<Napi::Array>();
+  std::vector<InputData> inputs;
+  for (uint32_t i = 0; i < graph.inputs.size(); ++i) {
+    const GraphInput& input = graph.inputs[i];
+    const Napi::Value array = given.Get(i);
+    const auto type = input.integers ? napi_int32_array : napi_float32_array;
+    const uint64_t least = input.elements * (input.shared ? 1 : batch);
+    if (!array.IsTypedArray() || array.As<Napi::TypedArray>().TypedArrayType() != type ||
+        array.As<Napi::TypedArray>().ElementLength() < least) {
+      fail(env, "input " + input.name + " has another type or is too short");
+    }
+    inputs.push_back({input.integers ? nullptr : array.As<Napi::Float32Array>().Data(),
+                      input.integers ? array.As<Napi::Int32Array>().Data() : nullptr});
+  }
+  return inputs;
+}
+
+// The memory of a network before it is made: planNetwork(graph, floats) -> { floats, segments } of
+// a plan for training in at most `floats` an example, or, for floats of null, for a forward pass.
+Napi::Value plan_network(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Graph graph = read_graph(env, info[0]);
+  uint64_t floats, segments = 0;
+  if (info[1].IsNumber()) {
+    const TrainingPlan plan = plan_training_within(graph, floats_of(env, info[1]));
+    floats = plan.size;
+    segments = plan.segments();
+  } else {
+    floats = plan_memory(graph).size;
+  }
+  Napi::Object o = Napi::Object::New(env);
+  o.Set("floats", static_cast<double>(floats));
+  o.Set("segments", static_cast<double>(segments));
+  return o;
+}
+
 Napi::Value create_network(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Graph graph = read_graph(env, info[0]);
@@ -244,7 +296,12 @@ Napi::Value create_network(const Napi::CallbackInfo& info) {
     fail(env, "batch or threads are out of range");
   std::shared_ptr<Executor> executor;
   try {
-    executor = std::make_shared<Executor>(std::move(graph), batch, threads, ops);
+    if (info[4].IsNumber()) {
+      TrainingPlan plan = plan_training_within(graph, floats_of(env, info[4]));
+      executor = std::make_shared<Executor>(std::move(graph), std::move(plan), batch, threads, ops);
+    } else {
+      executor = std::make_shared<Executor>(std::move(graph), batch, threads, ops);
+    }
   } catch (const std::exception&) {
     throw Napi::RangeError::New(env, "out of memory");
   }
@@ -263,24 +320,8 @@ Napi::Value forward(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto executor = executor_of(env, info[0]);
   const Graph& graph = executor->graph();
-  const auto given = info[1].As<Napi::Array>();
-  const uint32_t batch = info[2].ToNumber().Uint32Value();
-  if (batch == 0 || batch > executor->largest_batch()) fail(env, "batch is out of range");
-  if (!info[1].IsArray() || given.Length() != graph.inputs.size())
-    fail(env, "one array an input is expected");
-  std::vector<InputData> inputs;
-  for (uint32_t i = 0; i < graph.inputs.size(); ++i) {
-    const GraphInput& input = graph.inputs[i];
-    const Napi::Value v = given.Get(i);
-    const auto type = input.integers ? napi_int32_array : napi_float32_array;
-    const uint64_t least = input.elements * (input.shared ? 1 : batch);
-    if (!v.IsTypedArray() || v.As<Napi::TypedArray>().TypedArrayType() != type ||
-        v.As<Napi::TypedArray>().ElementLength() < least) {
-      fail(env, "input " + input.name + " has another type or is too short");
-    }
-    inputs.push_back({input.integers ? nullptr : v.As<Napi::Float32Array>().Data(),
-                      input.integers ? v.As<Napi::Int32Array>().Data() : nullptr});
-  }
+  const uint32_t batch = batch_of(env, *executor, info[2]);
+  std::vector<InputData> inputs = inputs_of(env, graph, info[1], batch);
   const uint64_t columns = graph.values[graph.output].columns;
   if (!info[3].IsTypedArray() ||
       info[3].As<Napi::TypedArray>().TypedArrayType() != napi_float32_array ||
@@ -291,7 +332,7 @@ Napi::Value forward(const Napi::CallbackInfo& info) {
                                                 info[3].As<Napi::Float32Array>().Data());
   // Held until the job is over, so that nothing is collected under it.
   Napi::Array held = Napi::Array::New(env, 2);
-  held.Set(0u, given);
+  held.Set(0u, info[1]);
   held.Set(1u, info[3]);
   const auto reference =
       std::make_shared<Napi::ObjectReference>(Napi::Persistent(held.As<Napi::Object>()));

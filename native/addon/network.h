@@ -7,13 +7,19 @@
 
 namespace stockpot {
 
-// createNetwork(graph, batch, threads, variant) -> handle, and forward(handle, inputs, batch, out)
-// -> job; see lib/native.ts. A handle is an External; it is freed when JavaScript no longer holds
-// it.
+// createNetwork(graph, batch, threads, variant, floats) -> handle, and forward(handle, inputs,
+// batch, out) -> job; see lib/native.ts. A handle is an External; it is freed when JavaScript no
+// longer holds it.
 Napi::Value create_network(const Napi::CallbackInfo& info);
+Napi::Value plan_network(const Napi::CallbackInfo& info);
 Napi::Value forward(const Napi::CallbackInfo& info);
 
 // The executor behind a handle. Throws a JavaScript TypeError for anything else.
 std::shared_ptr<Executor> executor_of(Napi::Env env, const Napi::Value& handle);
+
+// The arguments of a pass, checked against the network. They throw a JavaScript TypeError.
+uint32_t batch_of(Napi::Env env, const Executor& executor, const Napi::Value& v);
+std::vector<InputData> inputs_of(Napi::Env env, const Graph& graph, const Napi::Value& v,
+                                 uint32_t batch);
 
 }  // namespace stockpot

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <string>
 
+#include "held.h"
+
 namespace stockpot {
 namespace {
 constexpr int64_t kSafe = int64_t{1} << 53;
@@ -50,8 +52,14 @@ std::vector<int> Tables::files() const {
 }
 
 std::vector<Source> Tables::sources(size_t file_count, const std::vector<uint64_t>& elements,
-                                    size_t per_segment, std::deque<View>* views) const {
-  const auto file = integers("sourceFile", -1, static_cast<int64_t>(file_count) - 1);
+                                    size_t per_segment, std::deque<View>* views,
+                                    std::shared_ptr<void>* held) const {
+  const Napi::Value handle = spec_.Get("held");
+  const bool in_memory = held && handle.IsExternal();
+  const auto block = in_memory ? held_block_of(env_, handle) : nullptr;
+  if (in_memory) *held = block;
+  const auto file =
+      integers("sourceFile", -1, in_memory ? 0 : static_cast<int64_t>(file_count) - 1);
   const auto dtype = integers("sourceDtype", 0, kDTypeCount - 1);
   const auto offset = integers("sourceOffset", 0, kSafe);
   const auto view = integers("sourceView", -1, INT32_MAX);
@@ -94,6 +102,15 @@ std::vector<Source> Tables::sources(size_t file_count, const std::vector<uint64_
         last += static_cast<double>(s.view->shape[d] - 1) * static_cast<double>(s.view->strides[d]);
       }
       if (product != count) fail("views", "have another number of elements than their segment");
+    }
+    if (block) {
+      if (s.view) fail("sourceView", "is not for held tensors");
+      if (static_cast<double>(s.offset) + count * static_cast<double>(byte_size(s.dtype)) >
+          static_cast<double>(block->bytes)) {
+        fail("sourceOffset", "reaches past the held block");
+      }
+      s.held = block->data.get() + s.offset;
+      continue;
     }
     if (static_cast<double>(s.offset) + (last + 1) * 8 > static_cast<double>(kSafe)) {
       fail("sourceOffset", "reaches past 2^53 bytes");

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <vector>
 
 #include "../stream/source.h"
@@ -23,9 +24,12 @@ class Tables {
 
   std::vector<int> files() const;
   // Fields sourceFile, sourceDtype, sourceOffset, sourceView, and views (arrays of [shape, strides]
-  // as Float64Arrays). `elements[i / per_segment]` is the number of elements of source i.
+  // as Float64Arrays). `elements[i / per_segment]` is the number of elements of source i. Where
+  // `held` may be given and the field is there, it is a held block in place of files: sources lie
+  // in it, and it goes to `held`.
   std::vector<Source> sources(size_t file_count, const std::vector<uint64_t>& elements,
-                              size_t per_segment, std::deque<View>* views) const;
+                              size_t per_segment, std::deque<View>* views,
+                              std::shared_ptr<void>* held = nullptr) const;
 
   [[noreturn]] void fail(const char* field, const char* why) const;
   Napi::Object object() const { return spec_; }

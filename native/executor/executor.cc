@@ -19,32 +19,50 @@ size_t up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 Executor::Executor(Graph graph, uint32_t largest_batch, uint32_t threads, const NetworkOps* ops)
     : graph_(std::move(graph)),
-      plan_(plan_memory(graph_)),
+      training_(false),
       batch_(largest_batch),
       ops_(ops),
       pool_(threads),
-      arena_(plan_.size * largest_batch),
+      offsets_(&plan_.forward),
       weights_(graph_.weights.size()),
       packed_(graph_.weights.size(), 0),
       scratch_(pool_.threads()) {
-  size_t attention = 0;
+  MemoryPlan plan = plan_memory(graph_);
+  plan_.forward = std::move(plan.offset);
+  plan_.before.assign(graph_.ops.size(), kNowhere);
+  plan_.size = plan.size;
+  arena_.resize(plan_.size * batch_);
+  allocate_weights();
+  allocate_scratch();
+}
+
+Executor::Executor(Graph graph, TrainingPlan plan, uint32_t largest_batch, uint32_t threads,
+                   const NetworkOps* ops)
+    : graph_(std::move(graph)),
+      plan_(std::move(plan)),
+      training_(true),
+      batch_(largest_batch),
+      ops_(ops),
+      pool_(threads),
+      offsets_(&plan_.forward),
+      weights_(graph_.weights.size()),
+      packed_(graph_.weights.size(), 0),
+      scratch_(pool_.threads()) {
+  arena_.resize(plan_.size * batch_);
+  allocate_weights();
+  allocate_scratch();
+  allocate_training();
+}
+
+void Executor::allocate_weights() {
   for (const GraphOp& op : graph_.ops) {
     if (op.kind == OpKind::kLinear) packed_[op.weight] = op.transposed ? 2 : 1;
-    if (op.kind == OpKind::kAttention) {
-      const size_t width = op.numbers[4], groups = op.numbers[5];
-      const size_t lq = graph_.values[op.x].rows / groups;
-      const size_t lk = graph_.values[op.y].rows / (op.numbers[6] ? 1 : groups);
-      const size_t block = std::min(up(lq, ops_->row_tile), ops_->row_tile * kRowTiles);
-      attention = std::max(attention, packed_size(lk, width, ops_->panel) +
-                                          packed_size(width, lk, ops_->panel) + block * lk);
-    }
   }
   // A weight that is a table as well as a layer's matrix (tied embeddings) is kept as stored, and
   // packed beside.
   for (const GraphOp& op : graph_.ops) {
     if (op.kind == OpKind::kEmbedding && packed_[op.weight]) packed_[op.weight] |= 4;
   }
-  for (auto& s : scratch_) s.resize(attention);
   for (size_t w = 0; w < weights_.size(); ++w) {
     const uint64_t n = graph_.weights[w].elements();
     const size_t rows = graph_.weights[w].shape.empty() ? 1 : graph_.weights[w].shape[0];
@@ -57,10 +75,37 @@ Executor::Executor(Graph graph, uint32_t largest_batch, uint32_t threads, const 
   }
 }
 
+void Executor::allocate_scratch() {
+  size_t attention = 0, similarity = 0;
+  for (const GraphOp& op : graph_.ops) {
+    if (op.kind == OpKind::kSimilarity) {
+      const size_t n = graph_.values[op.out].columns, depth = graph_.values[op.x].columns;
+      similarity = std::max(
+          {similarity, packed_size(n, depth, ops_->panel), packed_size(depth, n, ops_->panel)});
+    }
+    if (op.kind != OpKind::kAttention) continue;
+    const size_t width = op.numbers[4], groups = op.numbers[5], panel = ops_->panel;
+    const size_t lq = graph_.values[op.x].rows / groups;
+    const size_t lk = graph_.values[op.y].rows / (op.numbers[6] ? 1 : groups);
+    const size_t block = std::min(up(lq, ops_->row_tile), ops_->row_tile * kRowTiles);
+    const size_t keys = packed_size(lk, width, panel), across = packed_size(width, lk, panel);
+    // Forward: K and V packed, scores. Backward: K both ways, V, a block of Q and of the output's
+    // gradient; scores and their gradient.
+    attention = std::max(
+        attention, training_
+                       ? 2 * keys + across + 2 * packed_size(width, block, panel) + 2 * block * lk
+                       : keys + across + block * lk);
+  }
+  for (auto& s : scratch_) s.resize(attention);
+  shared_packed_.resize(similarity);
+}
+
 uint64_t Executor::bytes() const {
-  uint64_t floats = arena_.size();
-  for (const auto& w : weights_) floats += w.size();
-  for (const auto& s : scratch_) floats += s.size();
+  uint64_t floats =
+      arena_.size() + shared_packed_.size() + partial_.size() + packed_a_.size() + packed_b_.size();
+  for (const auto* all : {&weights_, &scratch_, &gradients_, &input_gradients_}) {
+    for (const auto& part : *all) floats += part.size();
+  }
   return floats * sizeof(float);
 }
 
@@ -100,15 +145,6 @@ void Executor::set_weight(int32_t w, uint64_t first, uint64_t count, DType dtype
   }
 }
 
-// Rows in blocks, spread over the threads.
-void Executor::rows(uint64_t count, const std::function<void(uint64_t)>& row) {
-  constexpr uint64_t kBlock = 32;
-  pool_.each((count + kBlock - 1) / kBlock, [&](size_t block, uint32_t) {
-    const uint64_t end = std::min(count, (block + 1) * kBlock);
-    for (uint64_t r = block * kBlock; r < end; ++r) row(r);
-  });
-}
-
 std::string Executor::check_ids(const std::vector<InputData>& inputs, uint32_t batch) const {
   for (const GraphOp& op : graph_.ops) {
     if (op.kind != OpKind::kEmbedding && op.kind != OpKind::kLogLikelihood) continue;
@@ -132,13 +168,19 @@ std::string Executor::check_ids(const std::vector<InputData>& inputs, uint32_t b
 std::string Executor::run(const std::vector<InputData>& inputs, uint32_t batch, float* out) {
   const std::string wrong = check_ids(inputs, batch);
   if (!wrong.empty()) return wrong;
-  for (const GraphOp& op : graph_.ops) run_op(op, inputs, batch);
+  offsets_ = &plan_.forward;
+  for (size_t i = 0; i < graph_.ops.size(); ++i)
+    run_op(i, inputs, batch, training_ && plan_.last_segment(i));
+  ran_ = batch;
   std::memcpy(out, value(graph_.output),
               graph_.values[graph_.output].size() * batch * sizeof(float));
   return "";
 }
 
-void Executor::run_op(const GraphOp& op, const std::vector<InputData>& inputs, uint32_t batch) {
+// `keep`: also what the backward pass needs besides values.
+void Executor::run_op(size_t index, const std::vector<InputData>& inputs, uint32_t batch,
+                      bool keep) {
+  const GraphOp& op = graph_.ops[index];
   const GraphValue& shape = graph_.values[op.out];
   const uint64_t columns = shape.columns;
   const uint64_t all = shape.rows * batch;
@@ -199,7 +241,10 @@ void Executor::run_op(const GraphOp& op, const std::vector<InputData>& inputs, u
       });
       break;
     case OpKind::kLinear:
-      linear(op, batch);
+      linear(op,
+             keep && plan_.before[index] != kNowhere ? arena_.data() + plan_.before[index] * batch_
+                                                     : nullptr,
+             batch);
       break;
     case OpKind::kLayerNorm:
       rows(all, [&](uint64_t r) {
@@ -218,15 +263,7 @@ void Executor::run_op(const GraphOp& op, const std::vector<InputData>& inputs, u
     case OpKind::kSelectRow:
     case OpKind::kSelectRowById:
       rows(batch, [&](uint64_t e) {
-        uint64_t at = op.numbers[0];
-        if (op.kind == OpKind::kSelectRowById) {
-          const int32_t* ids = inputs[op.input].integers + e * x_rows;
-          const int32_t* end = ids + x_rows;
-          const int32_t* found = op.numbers[0] < 0
-                                     ? std::max_element(ids, end)
-                                     : std::find(ids, end, static_cast<int32_t>(op.numbers[0]));
-          at = found == end ? 0 : static_cast<uint64_t>(found - ids);
-        }
+        const uint64_t at = selected_row(op, inputs, e);
         std::memcpy(out + e * columns, x + (e * x_rows + at) * columns, row_bytes);
       });
       break;
@@ -260,11 +297,8 @@ void Executor::run_op(const GraphOp& op, const std::vector<InputData>& inputs, u
     }
     case OpKind::kSimilarity: {
       const size_t depth = graph_.values[op.x].columns;
-      shared_packed_.resize(packed_size(columns, depth, ops_->panel));
       pack_rows(inputs[op.input].floats, depth, columns, depth, ops_->panel, shared_packed_.data());
-      const size_t panels = up(columns, ops_->panel) / ops_->panel;
-      ops_->gemm({x, depth, shared_packed_.data(), all, columns, depth, out, columns, {}}, 0,
-                 panels);
+      multiply({x, depth, shared_packed_.data(), all, columns, depth, out, columns, {}});
       break;
     }
     case OpKind::kLogLikelihood: {
@@ -286,7 +320,20 @@ void Executor::run_op(const GraphOp& op, const std::vector<InputData>& inputs, u
   }
 }
 
-void Executor::linear(const GraphOp& op, uint32_t batch) {
+// The row that select_row or select_row_by_id takes of an example.
+uint64_t Executor::selected_row(const GraphOp& op, const std::vector<InputData>& inputs,
+                                uint64_t example) {
+  if (op.kind == OpKind::kSelectRow) return op.numbers[0];
+  const uint64_t n = graph_.values[op.x].rows;
+  const int32_t* ids = inputs[op.input].integers + example * n;
+  const int32_t* end = ids + n;
+  const int32_t* found = op.numbers[0] < 0
+                             ? std::max_element(ids, end)
+                             : std::find(ids, end, static_cast<int32_t>(op.numbers[0]));
+  return found == end ? 0 : static_cast<uint64_t>(found - ids);
+}
+
+void Executor::linear(const GraphOp& op, float* before, uint32_t batch) {
   const GraphValue& shape = graph_.values[op.out];
   const size_t depth = graph_.values[op.x].columns, n = shape.columns;
   Gemm g{value(op.x), depth, weight(op.weight), shape.rows * batch, n, depth, value(op.out), n, {}};
@@ -295,10 +342,15 @@ void Executor::linear(const GraphOp& op, uint32_t batch) {
   if (op.scale_weight >= 0) g.epilogue.scale = weight(op.scale_weight);
   if (op.y >= 0) g.epilogue.multiply = value(op.y);
   if (op.z >= 0) g.epilogue.residual = value(op.z);
-  g.epilogue.ld_multiply = g.epilogue.ld_residual = n;
+  g.epilogue.before = before;
+  g.epilogue.ld_multiply = g.epilogue.ld_residual = g.epilogue.ld_before = n;
+  multiply(g);
+}
+
+void Executor::multiply(const Gemm& g) {
   const size_t block = ops_->row_tile * kRowTiles;
   const size_t blocks = (g.m + block - 1) / block;
-  const size_t panels = up(n, ops_->panel) / ops_->panel;
+  const size_t panels = up(g.n, ops_->panel) / ops_->panel;
   // Blocks of rows are tasks; where there are few, groups of panels are too.
   const size_t at_once = blocks >= 4 * pool_.threads() ? panels : std::min(panels, kPanelsAtOnce);
   const size_t groups = (panels + at_once - 1) / at_once;
@@ -308,10 +360,24 @@ void Executor::linear(const GraphOp& op, uint32_t batch) {
     part.m = std::min(block, g.m - from);
     part.a += from * g.lda;
     part.c += from * g.ldc;
-    if (part.epilogue.multiply) part.epilogue.multiply += from * n;
-    if (part.epilogue.residual) part.epilogue.residual += from * n;
+    Epilogue& e = part.epilogue;
+    if (e.before) e.before += from * e.ld_before;
+    if (e.multiply) e.multiply += from * e.ld_multiply;
+    if (e.residual) e.residual += from * e.ld_residual;
     ops_->gemm(part, first, std::min(panels, first + at_once));
   });
+}
+
+// Products of one query (row `i` of its head) with all keys to probabilities.
+void Executor::finish_scores(const GraphOp& op, const int32_t* mask, const float* table, size_t i,
+                             size_t head, size_t keys, bool causal, float* row) const {
+  const size_t heads = op.numbers[3];
+  for (size_t j = 0; j < keys; ++j) {
+    row[j] *= op.number;
+    if (table) row[j] += table[static_cast<size_t>(op.buckets[i * keys + j]) * heads + head];
+    if ((mask && mask[j] == 0) || (causal && j > i)) row[j] = -INFINITY;
+  }
+  ops_->softmax(row, keys);
 }
 
 void Executor::attention(const GraphOp& op, const std::vector<InputData>& inputs, uint32_t batch) {
@@ -344,14 +410,7 @@ void Executor::attention(const GraphOp& op, const std::vector<InputData>& inputs
       ops_->gemm({q + from * qs.columns, qs.columns, packed_k, m, lk, width, scores, lk, {}}, 0,
                  up(lk, panel) / panel);
       for (size_t i = 0; i < m; ++i) {
-        float* row = scores + i * lk;
-        for (size_t j = 0; j < lk; ++j) {
-          row[j] *= op.number;
-          if (table)
-            row[j] += table[static_cast<size_t>(op.buckets[(from + i) * lk + j]) * heads + head];
-          if ((mask && mask[j] == 0) || (causal && j > from + i)) row[j] = -INFINITY;
-        }
-        ops_->softmax(row, lk);
+        finish_scores(op, mask, table, from + i, head, lk, causal, scores + i * lk);
       }
       float* out =
           value(op.out) + (example * qs.rows + group * lq + from) * heads * width + head * width;

@@ -1,5 +1,5 @@
 #pragma once
-#include <functional>
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,17 +17,21 @@ struct InputData {
   const int32_t* integers = nullptr;
 };
 
-// Runs a graph forward on the CPU. Weights are put in piece by piece (from a merge, say) and
-// replaced by the next ingredient's without a new plan. After the first batch nothing is allocated.
+// Runs a graph forward on the CPU, and backward where it was made with a training plan. Weights are
+// put in piece by piece (from a merge, say) and replaced by the next ingredient's without a new
+// plan. After the first batch nothing is allocated.
 class Executor {
  public:
   // `largest_batch` examples at a time. Throws std::bad_alloc.
   Executor(Graph graph, uint32_t largest_batch, uint32_t threads, const NetworkOps* ops);
+  Executor(Graph graph, TrainingPlan plan, uint32_t largest_batch, uint32_t threads,
+           const NetworkOps* ops);
 
   const Graph& graph() const { return graph_; }
   uint32_t largest_batch() const { return batch_; }
   uint32_t threads() const { return pool_.threads(); }
-  uint64_t bytes() const;  // of weights and activations
+  bool training() const { return training_; }
+  uint64_t bytes() const;  // of weights, activations and gradients
 
   // Elements [first, first + count) of a weight, of any float type.
   void set_weight(int32_t weight, uint64_t first, uint64_t count, DType dtype, const uint8_t* data);
@@ -36,26 +40,69 @@ class Executor {
   // Token ids must be within their tables; "" or what is wrong with them.
   std::string run(const std::vector<InputData>& inputs, uint32_t batch, float* out);
 
+  // Adds the derivatives of a loss by each weight to the gradients: `dout` has its derivatives by
+  // the output of the run just before, which had the same inputs and batch. The sums over the
+  // batch's rows are taken in order, so they do not depend on the threads. Once for each run.
+  std::string backward(const std::vector<InputData>& inputs, uint32_t batch, const float* dout);
+
+  void zero_gradients();
+  // As the weight is stored, row-major.
+  const float* gradient(int32_t weight) const { return gradients_[weight].data(); }
+  // Of a shared input of floats that the output depends on by a similarity; else nullptr.
+  const float* input_gradient(int32_t input) const {
+    return input_gradients_[input].empty() ? nullptr : input_gradients_[input].data();
+  }
+
  private:
-  float* value(int32_t v) { return arena_.data() + plan_.offset[v] * batch_; }
+  void allocate_weights();
+  void allocate_scratch();
+  void allocate_training();
+
+  float* value(int32_t v) { return arena_.data() + (*offsets_)[v] * batch_; }
   const float* weight(int32_t w) const { return weights_[w].data(); }
-  void run_op(const GraphOp& op, const std::vector<InputData>& inputs, uint32_t batch);
-  void linear(const GraphOp& op, uint32_t batch);
+  void run_op(size_t index, const std::vector<InputData>& inputs, uint32_t batch, bool keep);
+  void linear(const GraphOp& op, float* before, uint32_t batch);
   void attention(const GraphOp& op, const std::vector<InputData>& inputs, uint32_t batch);
-  void rows(uint64_t count, const std::function<void(uint64_t)>& row);
+  void finish_scores(const GraphOp& op, const int32_t* mask, const float* table, size_t i,
+                     size_t head, size_t keys, bool causal, float* row) const;
+  uint64_t selected_row(const GraphOp& op, const std::vector<InputData>& inputs, uint64_t example);
+  // Blocks of rows and, where there are few, groups of panels, over the threads.
+  void multiply(const Gemm& g);
   std::string check_ids(const std::vector<InputData>& inputs, uint32_t batch) const;
 
+  // The backward pass (backward.cc).
+  struct Backward;
+  float* gradient_of(int32_t v) { return arena_.data() + plan_.gradient[v] * batch_; }
+  bool has_gradient(int32_t v) const { return v >= 0 && plan_.gradient[v] != kNowhere; }
+
+  // Calls row(r) for each row, blocks of rows spread over the threads.
+  template <class Row>
+  void rows(uint64_t count, const Row& row) {
+    constexpr uint64_t kBlock = 32;
+    pool_.each((count + kBlock - 1) / kBlock, [&](size_t block, uint32_t) {
+      const uint64_t end = std::min(count, (block + 1) * kBlock);
+      for (uint64_t r = block * kBlock; r < end; ++r) row(r);
+    });
+  }
+
   Graph graph_;
-  MemoryPlan plan_;
+  TrainingPlan plan_;  // without training: only `forward`, and its size
+  bool training_;
   uint32_t batch_;
   const NetworkOps* ops_;
   Pool pool_;
+  const std::vector<uint64_t>* offsets_;  // of the values, in the pass at hand
   std::vector<float> arena_;
   std::vector<std::vector<float>> weights_;
   std::vector<uint8_t>
       packed_;  // per weight: 0 as stored, 1 packed from [n, k], 2 packed from [k, n]
   std::vector<std::vector<float>> scratch_;  // per thread, for attention
-  std::vector<float> shared_packed_;         // similarity's input
+  std::vector<float> shared_packed_;         // similarity's input, packed
+
+  uint32_t ran_ = 0;  // examples of the run that backward() may follow
+  std::vector<std::vector<float>> gradients_, input_gradients_;
+  std::vector<float> partial_;              // sums over blocks of rows
+  std::vector<float> packed_a_, packed_b_;  // operands of products
 };
 
 }  // namespace stockpot

@@ -20,6 +20,15 @@ class Checker {
       if (const char* wrong = one(op)) return where(i, wrong);
       made_[op.out] = true;
     }
+    // A weight is packed in one way.
+    for (const GraphOp& op : g_.ops) {
+      for (const GraphOp& other : g_.ops) {
+        if (op.kind == OpKind::kLinear && other.kind == OpKind::kLinear &&
+            op.weight == other.weight && op.transposed != other.transposed) {
+          return "a weight is used both transposed and not";
+        }
+      }
+    }
     if (!value(g_.output) || !made_[g_.output] || g_.values[g_.output].rows != 1)
       return "the output";
     return "";

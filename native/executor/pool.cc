@@ -25,8 +25,9 @@ Pool::~Pool() {
   for (std::thread& t : others_) t.join();
 }
 
-void Pool::each(size_t count, const std::function<void(size_t, uint32_t)>& task) {
-  task_ = &task;
+void Pool::run(size_t count, const void* task, Call call) {
+  task_ = task;
+  call_ = call;
   count_ = count;
   next_ = 0;
   if (count > 1 && !others_.empty()) {
@@ -45,7 +46,7 @@ void Pool::each(size_t count, const std::function<void(size_t, uint32_t)>& task)
 }
 
 void Pool::take(uint32_t thread) {
-  for (size_t i; (i = next_.fetch_add(1)) < count_;) (*task_)(i, thread);
+  for (size_t i; (i = next_.fetch_add(1)) < count_;) call_(task_, i, thread);
 }
 
 void Pool::serve(uint32_t thread) {

@@ -12,13 +12,13 @@ std::vector<MeanVariant> detect() {
   const bool f16c = __builtin_cpu_supports("f16c");
   if (f16c && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
-    found.push_back({"avx512", avx512::mean});
+    found.push_back({"avx512", avx512::mean, avx512::dot});
   }
-  if (f16c && __builtin_cpu_supports("avx2")) found.push_back({"avx2", avx2::mean});
+  if (f16c && __builtin_cpu_supports("avx2")) found.push_back({"avx2", avx2::mean, avx2::dot});
 #elif defined(__aarch64__)
-  found.push_back({"neon", neon::mean});
+  found.push_back({"neon", neon::mean, neon::dot});
 #endif
-  found.push_back({"plain", plain::mean});
+  found.push_back({"plain", plain::mean, plain::dot});
   return found;
 }
 

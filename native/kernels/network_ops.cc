@@ -49,4 +49,32 @@ void pack_columns(const float* from, size_t ld, size_t n, size_t k, size_t panel
   }
 }
 
+void repack(const float* packed, size_t n, size_t k, size_t panel, size_t first_panel,
+            size_t last_panel, float* to) {
+  for (size_t p = first_panel; p < last_panel; ++p) {
+    for (size_t q = 0; q < n; q += panel) {
+      // A block of rows q… of B' and columns p·panel… is one of the packed matrix, transposed.
+      const float* from = packed + q * k + p * panel * panel;
+      const size_t columns = k - p * panel < panel ? k - p * panel : panel;
+      const size_t rows = n - q < panel ? n - q : panel;
+      float* block = to + (p * n + q) * panel;
+      for (size_t i = 0; i < rows; ++i) {
+        for (size_t j = 0; j < panel; ++j)
+          block[i * panel + j] = j < columns ? from[j * panel + i] : 0.0f;
+      }
+    }
+  }
+}
+
+void pack_tiles(const float* from, size_t ld, size_t m, size_t k, size_t row_tile,
+                size_t first_tile, size_t last_tile, float* to) {
+  for (size_t t = first_tile; t < last_tile; ++t) {
+    const size_t row = t * row_tile, rows = m - row < row_tile ? m - row : row_tile;
+    float* out = to + row * k;
+    for (size_t i = 0; i < k; ++i, out += row_tile) {
+      for (size_t r = 0; r < row_tile; ++r) out[r] = r < rows ? from[i * ld + row + r] : 0.0f;
+    }
+  }
+}
+
 }  // namespace stockpot

@@ -214,6 +214,10 @@ void MergeJob::compute_piece(Worker& w, const Piece& piece, uint8_t* out) {
     const uint64_t first = piece.first + done;
     for (uint32_t j = 0; j < taking_part; ++j) {
       const Source& source = sources[w.positions[j]];
+      if (source.held) {
+        w.inputs[j] = source.held + first * byte_size(source.dtype);
+        continue;
+      }
       std::vector<uint8_t>& buffer = w.blocks[static_cast<size_t>(w.positions[j])];
       if (buffer.size() < block_bytes_) buffer.resize(block_bytes_);
       const int error = w.reader.read(source, first, n, buffer.data());
@@ -377,7 +381,7 @@ void MergeJob::prefetch(uint32_t first_input) {
         const Piece& piece = pieces_[chunks_[c].first_piece + p];
         for (uint32_t i = first_input; i < plan_.k; i += kPrefetchers) {
           const Source& source = plan_.sources[size_t{piece.segment} * plan_.k + i];
-          if (source.file < 0 || source.view) continue;
+          if (source.file < 0 || source.view || source.held) continue;
           const size_t item = byte_size(source.dtype);
           ahead += piece.count * item;
           if (c >= asked) {

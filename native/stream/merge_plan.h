@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,7 @@ struct MergePlan {
   std::vector<Segment> segments;
   std::vector<Source> sources;  // segments × k
   std::deque<View> views;       // what Source::view points to
+  std::shared_ptr<void> held;   // what Source::held points into
   std::vector<double> weights;  // rows of k
   std::vector<Output> outputs;
   SinkKind sink = SinkKind::kFile;

@@ -24,6 +24,10 @@ int SourceReader::read_bytes(const Source& source, uint64_t offset, uint8_t* to,
 
 int SourceReader::read(const Source& source, uint64_t first, uint64_t count, uint8_t* to) {
   const size_t item = byte_size(source.dtype);
+  if (source.held) {
+    std::memcpy(to, source.held + first * item, count * item);
+    return 0;
+  }
   if (!source.view) return read_bytes(source, source.offset + first * item, to, count * item);
   return gather(source, 0, 0, first, count, to);
 }

@@ -17,8 +17,9 @@ struct View {
 struct Source {
   int32_t file = -1;  // -1: this ingredient takes no part
   DType dtype = DType::kF32;
-  uint64_t offset = 0;         // of the first element, in bytes
-  const View* view = nullptr;  // nullptr: row-major contiguous
+  uint64_t offset = 0;            // of the first element, in bytes
+  const View* view = nullptr;     // nullptr: row-major contiguous
+  const uint8_t* held = nullptr;  // in memory, row-major: no file is read
 };
 
 // Reads elements of tensors from files, one reader a thread.

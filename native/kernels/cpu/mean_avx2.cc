@@ -8,6 +8,7 @@
 
 #include <immintrin.h>
 
+#include "dot_vector.h"
 #include "fp8_table.h"
 #include "mean_vector.h"
 
@@ -121,6 +122,10 @@ struct V {
 }  // namespace
 
 void mean(const MeanArgs& a, MeanReport* report) { vector::mean<V>(a, report); }
+
+double dot(DType type, const uint8_t* x, const float* y, size_t n) {
+  return vector::dot<V>(type, x, y, n);
+}
 
 }  // namespace stockpot::avx2
 

@@ -1,6 +1,7 @@
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
+#include "dot_vector.h"
 #include "fp8_table.h"
 #include "mean_vector.h"
 
@@ -81,6 +82,10 @@ struct V {
 }  // namespace
 
 void mean(const MeanArgs& a, MeanReport* report) { vector::mean<V>(a, report); }
+
+double dot(DType type, const uint8_t* x, const float* y, size_t n) {
+  return vector::dot<V>(type, x, y, n);
+}
 
 }  // namespace stockpot::neon
 #endif

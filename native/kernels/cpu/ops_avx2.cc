@@ -7,7 +7,7 @@
 
 #include <immintrin.h>
 
-#include "ops_vector.h"
+#include "ops_table.h"
 
 namespace stockpot::avx2 {
 namespace {

@@ -2,7 +2,7 @@
 // is. Its fused multiply-adds are exact too, but slow where the processor has none.
 #include <cmath>
 
-#include "ops_vector.h"
+#include "ops_table.h"
 
 namespace stockpot::portable {
 namespace {

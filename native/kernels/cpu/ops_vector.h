@@ -117,57 +117,104 @@ void finish_row(const Gemm& g, size_t row, size_t at, size_t columns, float* til
   const float* residual =
       e.residual ? padded(e.residual + row * e.ld_residual + at, columns, kPanel, room[3])
                  : nullptr;
-  float* out = columns == kPanel ? g.c + row * g.ldc + at : tile;
+  float before_room[kPanel];
+  const bool whole = columns == kPanel;
+  float* out = whole ? g.c + row * g.ldc + at : tile;
+  float* before = !e.before ? nullptr : whole ? e.before + row * e.ld_before + at : before_room;
   for (size_t i = 0; i < kPanel; i += V::kLanes) {
     typename V::F x = V::load(tile + i);
     if (bias) x = V::add(x, V::load(bias + i));
+    if (before) V::store(before + i, x);
     if (e.activation != Activation::kNone) x = activate<V>(e.activation, x);
     if (scale) x = V::mul(x, V::load(scale + i));
     if (multiply) x = V::mul(x, V::load(multiply + i));
     if (residual) x = V::add(x, V::load(residual + i));
     V::store(out + i, x);
   }
-  if (columns != kPanel) {
+  if (!whole) {
     for (size_t i = 0; i < columns; ++i) g.c[row * g.ldc + at + i] = tile[i];
+    for (size_t i = 0; before && i < columns; ++i) e.before[row * e.ld_before + at + i] = before[i];
   }
 }
 
-template <class V, int kRows>
-void tile(const Gemm& g, size_t row, size_t panel) {
+// Rows [row, row + kRows) of one panel, depth [from, to) of the chain. Between two parts of a chain
+// its sums lie in C, which keeps their bits.
+template <class V, int kRows, bool kAcross>
+void tile(const Gemm& g, size_t row, size_t panel, size_t from, size_t to) {
   constexpr size_t kPanel = 2 * V::kLanes;
-  const float* a = g.a + row * g.lda;
-  const float* b = g.packed + panel * kPanel * g.k;
+  // Element (r, i) of A is a[r * lda + i], or, where its rows lie across, a[i * step + r].
+  const bool tiles = g.layout == Layout::kTiles;
+  const size_t step = tiles ? V::kRowTile : g.lda;
+  const float* a = !kAcross ? g.a + row * g.lda + from
+                   : tiles ? g.a + (row - row % V::kRowTile) * g.k + from * step + row % V::kRowTile
+                           : g.a + from * step + row;
+  const float* b = g.packed + (panel * g.k + from) * kPanel;
+  const size_t at = panel * kPanel;
+  const size_t columns = g.n - at < kPanel ? g.n - at : kPanel;
+  alignas(64) float line[kPanel];
   typename V::F sum[kRows][2];
-  for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = V::set(0.0f);
-  for (size_t i = 0; i < g.k; ++i, b += kPanel) {
+  if (from > 0 || g.accumulate) {
+    for (int r = 0; r < kRows; ++r) {
+      const float* c = padded(g.c + (row + r) * g.ldc + at, columns, kPanel, line);
+      sum[r][0] = V::load(c);
+      sum[r][1] = V::load(c + V::kLanes);
+    }
+  } else {
+    for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = V::set(0.0f);
+  }
+  for (size_t i = from; i < to; ++i, b += kPanel) {
     const typename V::F left = V::load(b), right = V::load(b + V::kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const typename V::F x = V::set(a[r * g.lda + i]);
+      const typename V::F x = V::set(kAcross ? a[r] : a[r * g.lda]);
       sum[r][0] = V::fma(x, left, sum[r][0]);
       sum[r][1] = V::fma(x, right, sum[r][1]);
     }
+    a += kAcross ? step : 1;
   }
-  const size_t at = panel * kPanel;
-  const size_t columns = g.n - at < kPanel ? g.n - at : kPanel;
   for (int r = 0; r < kRows; ++r) {
-    alignas(64) float line[kPanel];
+    if (to < g.k && columns == kPanel) {
+      float* c = g.c + (row + r) * g.ldc + at;
+      V::store(c, sum[r][0]);
+      V::store(c + V::kLanes, sum[r][1]);
+      continue;
+    }
     V::store(line, sum[r][0]);
     V::store(line + V::kLanes, sum[r][1]);
-    finish_row<V>(g, row + r, at, columns, line);
+    if (to == g.k) {
+      finish_row<V>(g, row + r, at, columns, line);
+    } else {
+      for (size_t i = 0; i < columns; ++i) g.c[(row + r) * g.ldc + at + i] = line[i];
+    }
   }
 }
 
-// Panels outermost, so that one stays in the cache while all rows pass.
+// Depth that is done for all rows and panels before the next: the part of a panel that stays in the
+// first-level cache while all rows pass, and the part of A that stays in the second.
+constexpr size_t kDepthBlock = 384;
+
+// Panels before rows, so that one stays in the cache while all rows pass.
+template <class V, bool kAcross>
+void gemm_layout(const Gemm& g, size_t first_panel, size_t last_panel) {
+  constexpr int kRows = V::kRowTile;
+  // Parts of equal size; a little more than one block is one part.
+  const size_t parts =
+      g.k <= kDepthBlock + kDepthBlock / 2 ? 1 : (g.k + kDepthBlock - 1) / kDepthBlock;
+  for (size_t part = 0; part < parts; ++part) {
+    const size_t from = g.k * part / parts, to = g.k * (part + 1) / parts;
+    for (size_t p = first_panel; p < last_panel; ++p) {
+      size_t row = 0;
+      for (; row + kRows <= g.m; row += kRows) tile<V, kRows, kAcross>(g, row, p, from, to);
+      for (; row + 4 <= g.m; row += 4) tile<V, 4, kAcross>(g, row, p, from, to);
+      for (; row < g.m; ++row) tile<V, 1, kAcross>(g, row, p, from, to);
+    }
+  }
+}
+
 template <class V>
 void gemm(const Gemm& g, size_t first_panel, size_t last_panel) {
-  constexpr int kRows = V::kRowTile;
-  for (size_t p = first_panel; p < last_panel; ++p) {
-    size_t row = 0;
-    for (; row + kRows <= g.m; row += kRows) tile<V, kRows>(g, row, p);
-    for (; row + 4 <= g.m; row += 4) tile<V, 4>(g, row, p);
-    for (; row < g.m; ++row) tile<V, 1>(g, row, p);
-  }
+  if (g.layout == Layout::kRows) return gemm_layout<V, false>(g, first_panel, last_panel);
+  gemm_layout<V, true>(g, first_panel, last_panel);
 }
 
 // Sum over a row of f(vector), in double at the end; the rest of the row one by one through a
@@ -268,12 +315,6 @@ double log_sum_exp(const float* x, size_t columns) {
   if (!(largest > -__builtin_inff())) return largest;
   const float sum = sum_row<V>(x, columns, ExpOfDifference<V>{V::set(largest)});
   return largest + __builtin_log(static_cast<double>(sum));
-}
-
-template <class V>
-constexpr NetworkOps table(const char* name) {
-  return {name,          2 * V::kLanes, V::kRowTile, gemm<V>,
-          layer_norm<V>, rms_norm<V>,   softmax<V>,  log_sum_exp<V>};
 }
 
 }  // namespace stockpot::vector
