@@ -24,9 +24,19 @@ export { type NativeEvaluator, nativeEvaluator } from './evaluate/native_evaluat
 export { type Prediction, type PredictOptions, predict } from './evaluate/predict.js';
 export type { EvaluationOptions } from './evaluate/session.js';
 export { type Inspection, type InspectOptions, inspect } from './inspect.js';
+export { type Gradient, type GradientCallOptions, gradient } from './learn/gradient.js';
+export type { LearningPlan } from './learn/plan.js';
+export type { By } from './merge/groups.js';
 export type { OutputDType } from './merge/plan.js';
 export type { OnProgress, Progress, RunOptions } from './progress.js';
 export { type GreedyOptions, type GreedySoup, type GreedyStep, greedy } from './recipes/greedy.js';
+export {
+  type LearnedOptions,
+  type LearnedSoup,
+  type LearnedStep,
+  learned,
+} from './recipes/learned.js';
+export type { Mix, MixGradient, MixObjective } from './recipes/objective.js';
 export type { Soup, SoupOptions } from './recipes/soup.js';
 export { type UniformOptions, uniform } from './recipes/uniform.js';
 export { type Verification, type VerifyOptions, verify } from './verify.js';

@@ -111,7 +111,12 @@ export interface Addon {
     floats?: number,
   ): { handle: NetworkHandle; bytes: number; variant: string };
   /** The memory of a plan for training within `floats` an example, or (undefined) of one for inference. */
-  planNetwork(graph: Graph, floats?: number): { floats: number; segments: number };
+  planNetwork(
+    graph: Graph,
+    batch: number,
+    threads: number,
+    floats?: number,
+  ): { bytes: number; floats: number; segments: number };
   /**
    * Adds to the weights' gradients (made 0 before, where `fresh`): `dout` is the derivative by the output of the forward
    * pass just before, of the same inputs and batch.

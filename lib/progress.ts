@@ -8,6 +8,8 @@ export interface Progress {
   bytesTotal: number;
   /** Seconds since the phase began. */
   seconds: number;
+  /** For work that is counted in steps and not in bytes. */
+  steps?: { done: number; all: number };
 }
 
 export type OnProgress = (progress: Progress) => void;

@@ -5,11 +5,26 @@ import { dtypeIndex } from './dtype.js';
 import { fileError } from './open.js';
 import type { Checkpoint, TensorEntry } from './types.js';
 
+/** A tensor of a checkpoint (by position), or null where none takes part. */
+export type Place = readonly [number, TensorEntry] | null;
+
+/** Where a pass reads ingredients' tensors from. */
+export interface Sources {
+  /** Number of files in the tables. */
+  readonly fileCount: number;
+  /** One source a place. */
+  table(places: readonly Place[]): SourceTable;
+  path(file: number): string;
+  /** @throws StockpotError CHANGED where a file is no longer what `openCheckpoint` saw */
+  checkUnchanged(): Promise<void>;
+  close(): Promise<void>;
+}
+
 /**
  * The files of several checkpoints, opened for reading, and the flat table of tensors that the addon takes.
  * Close it when the job is over; `checkUnchanged` first.
  */
-export class OpenSources {
+export class OpenSources implements Sources {
   private handles: FileHandle[] = [];
   private readonly firstFile: number[] = [];
   private readonly paths: string[] = [];
@@ -55,6 +70,10 @@ export class OpenSources {
     }
   }
 
+  get fileCount(): number {
+    return this.paths.length;
+  }
+
   /** The file descriptor of a checkpoint's file. */
   descriptor(checkpoint: number, file: number): number {
     return (this.handles[(this.firstFile[checkpoint] as number) + file] as FileHandle).fd;
@@ -64,8 +83,7 @@ export class OpenSources {
     return this.paths[file] ?? '';
   }
 
-  /** One source a place: a tensor of a checkpoint (by position), or null where none takes part. */
-  table(places: readonly (readonly [number, TensorEntry] | null)[]): SourceTable {
+  table(places: readonly Place[]): SourceTable {
     const n = places.length;
     const t: SourceTable = {
       files: Float64Array.from(this.handles, (h) => h.fd),

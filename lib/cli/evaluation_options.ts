@@ -18,14 +18,16 @@ export interface EvaluationCommandOptions extends CommonOptions {
 }
 
 export function addEvaluationOptions(command: Command): Command {
+  return addDataOptions(command).addOption(
+    new Option('--batch-size <n>', 'most examples at a time (default: 128)').argParser(parseCount),
+  );
+}
+
+/** Those of them that say what the data is. */
+export function addDataOptions(command: Command): Command {
   return command
     .option('--data <path...>', 'labelled data: a folder of classes, tar shards, or a tensor file')
     .option('--config <file>', "the network's config, where none lies beside the first ingredient")
-    .addOption(
-      new Option('--batch-size <n>', 'most examples at a time (default: 128)').argParser(
-        parseCount,
-      ),
-    )
     .addOption(
       new Option('--cache-memory <size>', 'prepared images beyond this go to a file').argParser(
         parseSize,

@@ -4,8 +4,10 @@ import { devicesCommand } from './devices.js';
 import { diffCommand } from './diff.js';
 import { ensembleCommand } from './ensemble.js';
 import { evaluateCommand } from './evaluate.js';
+import { gradientCommand } from './gradient.js';
 import { greedyCommand } from './greedy.js';
 import { inspectCommand } from './inspect.js';
+import { learnedCommand } from './learned.js';
 import { predictCommand } from './predict.js';
 import { addCommonOptions, EXIT, reportFailure } from './run.js';
 import { uniformCommand } from './uniform.js';
@@ -14,6 +16,8 @@ import { verifyCommand } from './verify.js';
 const COMMANDS: Record<string, (command: Command) => Command> = {
   uniform: uniformCommand,
   greedy: greedyCommand,
+  learned: learnedCommand,
+  gradient: gradientCommand,
   evaluate: evaluateCommand,
   predict: predictCommand,
   ensemble: ensembleCommand,

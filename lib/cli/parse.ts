@@ -31,6 +31,13 @@ export function parseCount(text: string): number {
   return Number(text);
 }
 
+/** A whole number from 0, such as a seed or a number of steps. */
+export function parseWhole(text: string): number {
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(Number(text)))
+    throw new InvalidArgumentError('expected a whole number.');
+  return Number(text);
+}
+
 /** "1,0.5,2". */
 export function parseWeights(text: string): number[] {
   const weights = text.split(',').map((t) => (t.trim() === '' ? Number.NaN : Number(t)));

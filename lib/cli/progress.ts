@@ -17,26 +17,25 @@ export class ProgressDisplay {
       this.phase = p.phase;
       this.lastLine = 0;
     }
-    const rate = p.bytesRead / Math.max(p.seconds, 1e-3);
-    const left = Math.ceil((p.bytesTotal - p.bytesRead) / Math.max(rate, 1));
+    const { done, all } = p.steps ?? { done: p.bytesRead, all: p.bytesTotal };
+    const show = p.steps ? (n: number) => `${Math.round(n)} steps` : showBytes;
+    const rate = done / Math.max(p.seconds, 1e-3);
+    const left = Math.ceil((all - done) / Math.max(rate, p.steps ? 1e-3 : 1));
     if (!process.stderr.isTTY) {
       if (p.seconds - this.lastLine < LINE_EVERY) return;
       this.lastLine = p.seconds;
-      process.stderr.write(
-        `${p.phase}: ${showBytes(p.bytesRead)} of ${showBytes(p.bytesTotal)}, ${showBytes(rate)}/s, ${left} s left\n`,
-      );
+      process.stderr.write(`${p.phase}: ${show(done)} of ${show(all)}, ${left} s left\n`);
       return;
     }
     const shown = {
-      read: showBytes(p.bytesRead),
-      all: showBytes(p.bytesTotal),
-      rate: showBytes(rate),
+      read: show(done),
+      all: show(all),
       left,
     };
     if (!this.bar) {
       this.bar = new SingleBar(
         {
-          format: `${p.phase} {bar} {percentage} % | {read} of {all} | {rate}/s | {left} s left`,
+          format: `${p.phase} {bar} {percentage} % | {read} of {all} | {left} s left`,
           stream: process.stderr,
           hideCursor: true,
           clearOnComplete: true,
@@ -44,9 +43,9 @@ export class ProgressDisplay {
         },
         Presets.shades_classic,
       );
-      this.bar.start(Math.max(1, p.bytesTotal), p.bytesRead, shown);
+      this.bar.start(Math.max(1, all), done, shown);
     } else {
-      this.bar.update(p.bytesRead, shown);
+      this.bar.update(done, shown);
     }
   };
 

@@ -1,7 +1,9 @@
 import type { Writable } from 'node:stream';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
+import type { LearningPlan } from '../learn/plan.js';
 import type { GroupWeights } from '../merge/groups.js';
+import type { ObjectiveOptions, OpenObjective } from '../recipes/objective.js';
 import type { Soup } from '../recipes/soup.js';
 import { allMetrics, type Metric, type Metrics } from './metrics.js';
 
@@ -51,6 +53,13 @@ export interface ExampleEvaluator {
   batches(soup: Candidate, order: Int32Array, options: EvaluateOptions): AsyncIterable<LogitsBatch>;
 }
 
+/** An evaluator that can also say in which direction a mix gets better. */
+export interface GradientEvaluator extends ExampleEvaluator {
+  objective(options: ObjectiveOptions): Promise<OpenObjective>;
+  /** What the objective would hold in memory, and read. */
+  planObjective(options: ObjectiveOptions): LearningPlan;
+}
+
 /** What a function may give: the metric itself, or what it can be taken from. */
 export type FunctionResult =
   | number
@@ -79,6 +88,10 @@ export type Evaluator = ExampleEvaluator | WholeEvaluator | EvaluatorFunction;
 /** Whether single examples can be evaluated. */
 export const hasExamples = (e: Evaluator): e is ExampleEvaluator =>
   typeof e === 'object' && 'batches' in e;
+
+/** Whether it gives derivatives. */
+export const hasGradient = (e: Evaluator): e is GradientEvaluator =>
+  typeof e === 'object' && 'objective' in e;
 
 /** A function as the evaluator that it is. @throws StockpotError USAGE */
 export function wholeEvaluator(e: WholeEvaluator | EvaluatorFunction): WholeEvaluator {

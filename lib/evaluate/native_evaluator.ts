@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { Checkpoint } from '../checkpoint/types.js';
-import type { Candidate, EvaluateOptions, ExampleEvaluator, LogitsBatch } from './evaluator.js';
+import { NativeObjective, planObjective } from '../learn/native_objective.js';
+import type { LearningPlan } from '../learn/plan.js';
+import type { ObjectiveOptions, OpenObjective } from '../recipes/objective.js';
+import type { Candidate, EvaluateOptions, GradientEvaluator, LogitsBatch } from './evaluator.js';
 import { type EvaluationOptions, Session } from './session.js';
 
 /** Examples between two looks at whether a candidate is rejected. */
@@ -10,14 +13,25 @@ const STEP = 32;
  * Evaluates soups on the CPU: a candidate is mixed straight into the network's memory, and examples are run in the
  * order asked for.
  */
-export class NativeEvaluator implements ExampleEvaluator {
-  readonly id: string;
+export class NativeEvaluator implements GradientEvaluator {
+  constructor(private readonly session: Session) {}
 
-  constructor(private readonly session: Session) {
-    const { data, network } = session;
-    this.id = createHash('sha256')
+  get id(): string {
+    const { data, network } = this.session;
+    return createHash('sha256')
       .update(`native ${network.variant} ${JSON.stringify(network.graphs)} ${data.contentHash}`)
       .digest('hex');
+  }
+
+  /** The loss of mixes and its derivatives, by a network of its own with a backward pass. */
+  objective(options: ObjectiveOptions): Promise<OpenObjective> {
+    const { checkpoints, matched, definition: network, data } = this.session;
+    return NativeObjective.open({ checkpoints, matched, network, data }, options);
+  }
+
+  planObjective(options: ObjectiveOptions): LearningPlan {
+    const { checkpoints, matched, definition: network, data } = this.session;
+    return planObjective({ checkpoints, matched, network, data }, options);
   }
 
   /** Closes the data. */
@@ -30,7 +44,7 @@ export class NativeEvaluator implements ExampleEvaluator {
   }
 
   get numClasses(): number {
-    return this.session.network.numClasses;
+    return this.session.numClasses;
   }
 
   async *batches(

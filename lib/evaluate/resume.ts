@@ -1,9 +1,9 @@
-import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isObject } from '../checkpoint/json.js';
 import { fileError } from '../checkpoint/open.js';
-import { StockpotError } from '../errors.js';
+import { writeWhole } from '../checkpoint/whole_file.js';
 import type { Metrics, Scores } from './metrics.js';
 
 /** How the evaluation of one soup ended. */
@@ -49,27 +49,7 @@ export class Evaluations {
 
   /** @throws StockpotError IO, NO_SPACE */
   async put(key: string, outcome: Outcome): Promise<void> {
-    const path = this.path(key);
-    const partial = `${path}.${randomBytes(4).toString('hex')}.partial`;
-    try {
-      const handle = await open(partial, 'wx');
-      try {
-        await handle.writeFile(`${JSON.stringify(encode(outcome))}\n`);
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-      await rename(partial, path);
-    } catch (cause) {
-      await rm(partial, { force: true });
-      const full = ['ENOSPC', 'EDQUOT'].includes((cause as NodeJS.ErrnoException).code ?? '');
-      if (!full) throw fileError(this.folder, cause);
-      throw new StockpotError('NO_SPACE', `${this.folder}: the disk is full`, {
-        file: this.folder,
-        cause,
-        remedy: 'Free some space; what was evaluated so far is kept there.',
-      });
-    }
+    await writeWhole(this.path(key), `${JSON.stringify(encode(outcome))}\n`);
   }
 
   private path(key: string): string {

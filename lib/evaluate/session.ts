@@ -7,6 +7,7 @@ import { StockpotError } from '../errors.js';
 import { type Matched, type MatchOptions, matchTensors } from '../merge/match.js';
 import { type OutputDType, planTensors } from '../merge/plan.js';
 import { resolveWeights, type Weighting } from '../merge/weights.js';
+import type { Network } from '../models/graph.js';
 import { buildNetwork, findConfig } from '../models/index.js';
 import type { RunOptions } from '../progress.js';
 import { NativeNetwork } from './native_network.js';
@@ -32,12 +33,14 @@ export interface EvaluationOptions
  */
 export class Session {
   private readonly all: number[];
+  private made: NativeNetwork | undefined;
 
   private constructor(
     readonly checkpoints: readonly Checkpoint[],
     readonly data: DataSet,
-    readonly network: NativeNetwork,
-    private readonly matched: readonly Matched[],
+    /** What is run. */
+    readonly definition: Network,
+    readonly matched: readonly Matched[],
     readonly notes: readonly string[],
     private readonly options: EvaluationOptions,
   ) {
@@ -70,16 +73,25 @@ export class Session {
         dimensionsOf(data),
       );
       checkLabels(data, network.numClasses);
-      const native = NativeNetwork.create(network, {
-        threads: options.threads,
-        batch: options.batchSize,
-      });
       const said = [...checkpoints.flatMap((c) => c.notes), ...notes, ...data.notes];
-      return new Session(checkpoints, data, native, matched, said, options);
+      return new Session(checkpoints, data, network, matched, said, options);
     } catch (e) {
       await data.close();
       throw e;
     }
+  }
+
+  /** The network on the CPU; its memory is taken when it is first asked for. */
+  get network(): NativeNetwork {
+    this.made ??= NativeNetwork.create(this.definition, {
+      threads: this.options.threads,
+      batch: this.options.batchSize,
+    });
+    return this.made;
+  }
+
+  get numClasses(): number {
+    return this.definition.numClasses;
   }
 
   /** Puts a mix of the ingredients into the network: `weights` one an ingredient, or the mean of `members`. */

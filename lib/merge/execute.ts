@@ -1,7 +1,7 @@
 import { dtypeIndex } from '../checkpoint/dtype.js';
 import { runJob } from '../checkpoint/job.js';
 import { elementCount } from '../checkpoint/shape.js';
-import { OpenSources } from '../checkpoint/source_table.js';
+import { OpenSources, type Sources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { type Mismatch, StockpotError } from '../errors.js';
 import {
@@ -25,6 +25,8 @@ export interface ExecuteOptions extends RunOptions {
   hashInputs?: boolean;
   /** With the sink `network`: where the results go. */
   network?: { handle: NetworkHandle; weights: Float64Array };
+  /** Where the ingredients are read from, in place of their files; it stays open. */
+  sources?: Sources;
   /** What progress calls this. */
   phase?: string;
   /** For tests: kernel variant and chunk size. */
@@ -41,7 +43,7 @@ export async function execute(
   options: ExecuteOptions,
 ): Promise<MergeResult> {
   const tensors = shards.flatMap((s) => s.tensors);
-  const sources = await OpenSources.open(checkpoints);
+  const sources = options.sources ?? (await OpenSources.open(checkpoints));
   // Tensors of one group share the array of their weights.
   const rows = [...new Set(tensors.map((t) => t.weights))];
   try {
@@ -58,7 +60,7 @@ export async function execute(
       hashPrefix: Float64Array.from(
         options.hashInputs
           ? hashPrefixes(checkpoints, tensors)
-          : checkpoints.flatMap((c) => c.files.map(() => -1)),
+          : Array<number>(sources.fileCount).fill(-1),
       ),
       network: options.network?.handle,
       networkWeights: options.network?.weights,
@@ -84,7 +86,7 @@ export async function execute(
     await sources.checkUnchanged();
     return result;
   } finally {
-    await sources.close();
+    if (!options.sources) await sources.close();
   }
 }
 

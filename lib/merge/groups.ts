@@ -22,14 +22,14 @@ export function layerOf(name: string): string {
   return parts.slice(0, -1).join('.') || name;
 }
 
-/** How the tensors of a soup are divided into groups that each have a row of coefficients. */
+/** How the floating-point tensors of a soup are divided into groups that each have a row of coefficients. */
 export interface Grouping {
   readonly by: By;
   /** In the order of their first tensors; one, named '', by model. */
   readonly names: readonly string[];
-  /** Position of a tensor's group, by the tensor's name in the soup. */
+  /** Position of a tensor's group, by the tensor's name in the soup; -1 for integers, which are not mixed. */
   indexOf(tensor: string): number;
-  /** Elements of floating-point tensors of each group; tied copies count once. */
+  /** Elements of each group's tensors; tied copies count once. */
   readonly sizes: readonly number[];
 }
 
@@ -47,6 +47,8 @@ export async function groupTensors(
   const sizes: number[] = [];
   const index = new Map<string, number>();
   for (const { name, entries } of matched) {
+    const { dtype, shape } = entries[0] as TensorEntry;
+    if (!isFloat(dtype)) continue;
     const leader = first.get(name) ?? name;
     const group = by === 'model' ? '' : by === 'layer' ? layerOf(leader) : leader;
     let at = names.indexOf(group);
@@ -55,10 +57,9 @@ export async function groupTensors(
       sizes.push(0);
     }
     index.set(name, at);
-    const { dtype, shape } = entries[0] as TensorEntry;
-    if (leader === name && isFloat(dtype)) sizes[at] = (sizes[at] as number) + elementCount(shape);
+    if (leader === name) sizes[at] = (sizes[at] as number) + elementCount(shape);
   }
-  return { by, names, sizes, indexOf: (tensor) => index.get(tensor) as number };
+  return { by, names, sizes, indexOf: (tensor) => index.get(tensor) ?? -1 };
 }
 
 /** Names of tensors that are stored as copies of one before them, and that one's name. */
@@ -117,7 +118,8 @@ export async function groupMixture(
     if (!row) throw new StockpotError('USAGE', `expected weights for the group "${name}"`);
     return resolveWeights(checkpoints.length, row);
   });
-  return (tensor) => rows[grouping.indexOf(tensor)] as Weighting;
+  const all = resolveWeights(checkpoints.length);
+  return (tensor) => rows[grouping.indexOf(tensor)] ?? all;
 }
 
 /** One weight an ingredient for a soup of many rows: the mean over the network's floating-point weights. */

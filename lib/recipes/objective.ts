@@ -1,3 +1,7 @@
+import type { Grouping } from '../merge/groups.js';
+import type { OutputDType } from '../merge/plan.js';
+import type { RunOptions } from '../progress.js';
+
 /** A mix of the ingredients that a learned recipe tries. */
 export interface Mix {
   /** One row of k coefficients a group, in the order of `MixObjective.groups`. */
@@ -25,6 +29,35 @@ export interface MixObjective {
   readonly groups: readonly string[];
   /** Number of labelled examples. */
   readonly count: number;
-  /** @param examples positions of the minibatch's examples */
-  gradient(mix: Mix, examples: Int32Array, options: { signal?: AbortSignal }): Promise<MixGradient>;
+  /** One an example. */
+  readonly labels: Int32Array;
+  /**
+   * @param examples positions of the minibatch's examples
+   * @param options.next told of each group's derivatives as soon as they are known, gives the group's coefficients in the
+   *   next mix. An objective that streams its ingredients may make the group's next mix in the same read; it need not
+   *   call this, and does not where the loss is not finite.
+   */
+  gradient(mix: Mix, examples: Int32Array, options: GradientOptions): Promise<MixGradient>;
+  /** Logits [examples.length, classes] of a mix. */
+  logits(mix: Mix, examples: Int32Array, options: { signal?: AbortSignal }): Promise<Float32Array>;
+}
+
+export interface GradientOptions {
+  signal?: AbortSignal;
+  next?: (group: number, gradient: Float64Array) => Float64Array;
+}
+
+/** What an objective is made for. */
+export interface ObjectiveOptions extends RunOptions {
+  grouping: Grouping;
+  /** Type that mixes are rounded to before they are evaluated. */
+  dtype?: OutputDType;
+  /** Examples of a step. */
+  examples: number;
+  /** The most examples at a time. */
+  batch?: number;
+}
+
+export interface OpenObjective extends MixObjective {
+  close(): Promise<void>;
 }

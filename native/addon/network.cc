@@ -265,20 +265,27 @@ std::vector<InputData> inputs_of(Napi::Env env, const Graph& graph, const Napi::
   return inputs;
 }
 
-// The memory of a network before it is made: planNetwork(graph, floats) -> { floats, segments } of
-// a plan for training in at most `floats` an example, or, for floats of null, for a forward pass.
+// The memory of a network before it is made: planNetwork(graph, batch, threads, floats) -> { bytes,
+// floats, segments } of a plan for training in at most `floats` an example, or, without floats, of
+// one for a forward pass.
 Napi::Value plan_network(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Graph graph = read_graph(env, info[0]);
+  const uint32_t batch = info[1].ToNumber().Uint32Value(),
+                 threads = info[2].ToNumber().Uint32Value();
   uint64_t floats, segments = 0;
-  if (info[1].IsNumber()) {
-    const TrainingPlan plan = plan_training_within(graph, floats_of(env, info[1]));
+  ExecutorSizes sizes;
+  if (info[3].IsNumber()) {
+    const TrainingPlan plan = plan_training_within(graph, floats_of(env, info[3]));
     floats = plan.size;
     segments = plan.segments();
+    sizes = executor_sizes(graph, &plan, batch, *network_ops());
   } else {
     floats = plan_memory(graph).size;
+    sizes = executor_sizes(graph, nullptr, batch, *network_ops());
   }
   Napi::Object o = Napi::Object::New(env);
+  o.Set("bytes", static_cast<double>(sizes.bytes(threads)));
   o.Set("floats", static_cast<double>(floats));
   o.Set("segments", static_cast<double>(segments));
   return o;

@@ -1,18 +1,19 @@
 // The backward pass: the operations in reverse, each adding to the gradients of its weights and of
-// the values it read. Everything that is added over rows is added in their order, or in blocks of
-// fixed size whose sums are added in order, so that no bit depends on the threads.
+// the values it read. What is added over rows is added in their order, or example by example, whose
+// sums are added in order, so that no bit depends on the threads, nor on how examples are put into
+// batches.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "executor.h"
+#include "sizes.h"
 
 namespace stockpot {
 namespace {
 
-constexpr size_t kRowBlock = 128;      // rows that are summed at a time
-constexpr size_t kDepthAtOnce = 1024;  // rows of a product over the batch that are packed at a time
-constexpr size_t kColumnBlock = 64;    // columns of a table's gradient that one task adds to
+constexpr size_t kRowsAtOnce = 64;   // of what is done row by row
+constexpr size_t kColumnBlock = 64;  // columns of a table's gradient that one task adds to
 
 size_t divide_up(size_t n, size_t by) { return (n + by - 1) / by; }
 size_t up(size_t n, size_t to) { return divide_up(n, to) * to; }
@@ -55,22 +56,22 @@ struct Executor::Backward {
     });
   }
 
-  // body(first, count, sums) adds rows [first, first + count) to `columns` sums; those of all
-  // blocks are added in order to `to`.
+  // body(first, count, sums) adds rows [first, first + count), those of one example, to `columns`
+  // sums of each of `to`; the sums of all examples are added in order. So it makes no difference
+  // how many examples a batch has.
   template <class Body>
-  void sum_over_rows(uint64_t rows, size_t columns, const Body& body,
+  void sum_over_rows(uint64_t rows_each, size_t columns, const Body& body,
                      std::initializer_list<float*> to) {
-    const size_t blocks = divide_up(rows, kRowBlock), all = columns * to.size();
+    const size_t all = columns * to.size();
     float* partial = e.partial_.data();
-    e.pool_.each(blocks, [&](size_t block, uint32_t) {
-      const uint64_t first = block * kRowBlock;
-      float* sums = partial + block * all;
+    e.pool_.each(batch, [&](size_t example, uint32_t) {
+      float* sums = partial + example * all;
       std::memset(sums, 0, all * sizeof(float));
-      body(first, std::min<uint64_t>(kRowBlock, rows - first), sums);
+      body(example * rows_each, rows_each, sums);
     });
     size_t part = 0;
     for (float* gradient : to) {
-      e.ops_->add_rows(partial + part, blocks, all, columns, gradient);
+      e.ops_->add_rows(partial + part, batch, all, columns, gradient);
       part += columns;
     }
   }
@@ -78,59 +79,6 @@ struct Executor::Backward {
   // C [m, n] += aᵀ·b over `rows` rows of a and b, in order.
   void add_product(const float* a, size_t m, const float* b, size_t n, uint64_t rows, float* c);
 };
-
-void Executor::allocate_training() {
-  const uint64_t batch = batch_;
-  size_t partial = 0, a = 0, b = 0;
-  gradients_.resize(graph_.weights.size());
-  for (size_t w = 0; w < gradients_.size(); ++w) gradients_[w].resize(graph_.weights[w].elements());
-  input_gradients_.resize(graph_.inputs.size());
-  const auto product = [&](size_t m, size_t n, uint64_t rows) {
-    const size_t depth = std::min<uint64_t>(rows, kDepthAtOnce);
-    a = std::max(a, up(m, ops_->row_tile) * depth);
-    b = std::max(b, packed_size(n, depth, ops_->panel));
-  };
-  const auto sums = [&](uint64_t rows, size_t columns) {
-    partial = std::max<size_t>(partial, divide_up(rows, kRowBlock) * columns);
-  };
-  for (const GraphOp& op : graph_.ops) {
-    const GraphValue& out = graph_.values[op.out];
-    const uint64_t rows = out.rows * batch;
-    switch (op.kind) {
-      case OpKind::kLinear: {
-        const size_t depth = graph_.values[op.x].columns;
-        op.transposed ? product(depth, out.columns, rows) : product(out.columns, depth, rows);
-        b = std::max(b, packed_size(depth, out.columns, ops_->panel));  // the weight, repacked
-        sums(rows, out.columns);
-        break;
-      }
-      case OpKind::kLayerNorm:
-      case OpKind::kRmsNorm:
-        sums(rows, 2 * out.columns);
-        break;
-      case OpKind::kAddRow:
-        sums(rows, out.columns);
-        break;
-      case OpKind::kScale:
-        sums(rows, 1);
-        break;
-      case OpKind::kAttention:
-        if (op.weight >= 0)
-          partial =
-              std::max<size_t>(partial, batch * op.numbers[3] * graph_.weights[op.weight].shape[0]);
-        break;
-      case OpKind::kSimilarity:
-        product(out.columns, graph_.values[op.x].columns, rows);
-        input_gradients_[op.input].resize(graph_.inputs[op.input].elements);
-        break;
-      default:
-        break;
-    }
-  }
-  partial_.resize(partial);
-  packed_a_.resize(a);
-  packed_b_.resize(b);
-}
 
 void Executor::zero_gradients() {
   for (auto* all : {&gradients_, &input_gradients_}) {
@@ -183,7 +131,7 @@ void Executor::Backward::op(size_t index) {
       break;
     }
     case OpKind::kAddRow:
-      sum_over_rows(all, columns,
+      sum_over_rows(shape(op.out).rows, columns,
                     [&](uint64_t first, uint64_t count, float* sums) {
                       e.ops_->add_rows(dy + first * columns, count, columns, columns, sums);
                     },
@@ -287,15 +235,15 @@ void Executor::Backward::linear(size_t index) {
       }
     };
     if (scale) {
-      sum_over_rows(all, n, block, {weight_gradient(op.scale_weight)});
+      sum_over_rows(shape(op.out).rows, n, block, {weight_gradient(op.scale_weight)});
     } else {
-      e.pool_.each(divide_up(all, kRowBlock), [&](size_t b, uint32_t) {
-        block(b * kRowBlock, std::min<uint64_t>(kRowBlock, all - b * kRowBlock), nullptr);
+      e.pool_.each(divide_up(all, kRowsAtOnce), [&](size_t b, uint32_t) {
+        block(b * kRowsAtOnce, std::min<uint64_t>(kRowsAtOnce, all - b * kRowsAtOnce), nullptr);
       });
     }
   }
   if (op.bias >= 0) {
-    sum_over_rows(all, n,
+    sum_over_rows(shape(op.out).rows, n,
                   [&](uint64_t first, uint64_t count, float* sums) {
                     e.ops_->add_rows(dz + first * n, count, n, n, sums);
                   },
@@ -397,9 +345,10 @@ void Executor::Backward::norm(size_t index) {
     }
   };
   if (op.kind == OpKind::kLayerNorm) {
-    sum_over_rows(all, columns, block, {weight_gradient(op.weight), weight_gradient(op.bias)});
+    sum_over_rows(shape(op.out).rows, columns, block,
+                  {weight_gradient(op.weight), weight_gradient(op.bias)});
   } else {
-    sum_over_rows(all, columns, block, {weight_gradient(op.weight)});
+    sum_over_rows(shape(op.out).rows, columns, block, {weight_gradient(op.weight)});
   }
 }
 
@@ -414,7 +363,7 @@ void Executor::Backward::attention(size_t index) {
   const bool causal = op.numbers[7] != 0;
   const GraphValue &qs = shape(op.x), &ks = shape(op.y), &vs = shape(op.z);
   const size_t lq = qs.rows / groups, lk = ks.rows / kv_groups, panel = ops->panel;
-  const size_t rows_at_once = ops->row_tile * 8;
+  const size_t rows_at_once = ops->row_tile * kRowTiles;
   const size_t block = std::min(up(lq, ops->row_tile), rows_at_once);
   const size_t out_columns = heads * width;
   const float* table = op.weight >= 0 ? e.weight(op.weight) : nullptr;
@@ -556,7 +505,7 @@ void Executor::Backward::scale(size_t index) {
   const float* dy = e.gradient_of(op.out);
   if (op.scale_weight >= 0) {
     const float* x = e.value(op.x);
-    sum_over_rows(all, 1,
+    sum_over_rows(shape(op.out).rows, 1,
                   [&](uint64_t first, uint64_t count, float* sums) {
                     double sum = 0;
                     for (uint64_t i = first * columns; i < (first + count) * columns; ++i)

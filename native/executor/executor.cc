@@ -5,12 +5,11 @@
 #include <cstring>
 
 #include "../kernels/plain/convert.h"
+#include "sizes.h"
 
 namespace stockpot {
 namespace {
 
-constexpr size_t kRowTiles =
-    8;  // of a block of rows: its part of A stays in the second-level cache
 constexpr size_t kPanelsAtOnce = 8;  // of B, in one task, where there are few rows
 
 size_t up(size_t n, size_t to) { return (n + to - 1) / to * to; }
@@ -23,17 +22,12 @@ Executor::Executor(Graph graph, uint32_t largest_batch, uint32_t threads, const 
       batch_(largest_batch),
       ops_(ops),
       pool_(threads),
-      offsets_(&plan_.forward),
-      weights_(graph_.weights.size()),
-      packed_(graph_.weights.size(), 0),
-      scratch_(pool_.threads()) {
+      offsets_(&plan_.forward) {
   MemoryPlan plan = plan_memory(graph_);
   plan_.forward = std::move(plan.offset);
   plan_.before.assign(graph_.ops.size(), kNowhere);
   plan_.size = plan.size;
-  arena_.resize(plan_.size * batch_);
-  allocate_weights();
-  allocate_scratch();
+  allocate();
 }
 
 Executor::Executor(Graph graph, TrainingPlan plan, uint32_t largest_batch, uint32_t threads,
@@ -44,69 +38,28 @@ Executor::Executor(Graph graph, TrainingPlan plan, uint32_t largest_batch, uint3
       batch_(largest_batch),
       ops_(ops),
       pool_(threads),
-      offsets_(&plan_.forward),
-      weights_(graph_.weights.size()),
-      packed_(graph_.weights.size(), 0),
-      scratch_(pool_.threads()) {
-  arena_.resize(plan_.size * batch_);
-  allocate_weights();
-  allocate_scratch();
-  allocate_training();
+      offsets_(&plan_.forward) {
+  allocate();
 }
 
-void Executor::allocate_weights() {
-  for (const GraphOp& op : graph_.ops) {
-    if (op.kind == OpKind::kLinear) packed_[op.weight] = op.transposed ? 2 : 1;
-  }
-  // A weight that is a table as well as a layer's matrix (tied embeddings) is kept as stored, and
-  // packed beside.
-  for (const GraphOp& op : graph_.ops) {
-    if (op.kind == OpKind::kEmbedding && packed_[op.weight]) packed_[op.weight] |= 4;
-  }
-  for (size_t w = 0; w < weights_.size(); ++w) {
-    const uint64_t n = graph_.weights[w].elements();
-    const size_t rows = graph_.weights[w].shape.empty() ? 1 : graph_.weights[w].shape[0];
-    const size_t columns = rows ? n / rows : 0;
-    const uint8_t how = packed_[w] & 3;
-    const size_t packed = how == 0   ? 0
-                          : how == 1 ? packed_size(rows, columns, ops_->panel)
-                                     : packed_size(columns, rows, ops_->panel);
-    weights_[w].resize(how == 0 ? n : packed + (packed_[w] & 4 ? n : 0));
-  }
-}
-
-void Executor::allocate_scratch() {
-  size_t attention = 0, similarity = 0;
-  for (const GraphOp& op : graph_.ops) {
-    if (op.kind == OpKind::kSimilarity) {
-      const size_t n = graph_.values[op.out].columns, depth = graph_.values[op.x].columns;
-      similarity = std::max(
-          {similarity, packed_size(n, depth, ops_->panel), packed_size(depth, n, ops_->panel)});
-    }
-    if (op.kind != OpKind::kAttention) continue;
-    const size_t width = op.numbers[4], groups = op.numbers[5], panel = ops_->panel;
-    const size_t lq = graph_.values[op.x].rows / groups;
-    const size_t lk = graph_.values[op.y].rows / (op.numbers[6] ? 1 : groups);
-    const size_t block = std::min(up(lq, ops_->row_tile), ops_->row_tile * kRowTiles);
-    const size_t keys = packed_size(lk, width, panel), across = packed_size(width, lk, panel);
-    // Forward: K and V packed, scores. Backward: K both ways, V, a block of Q and of the output's
-    // gradient; scores and their gradient.
-    attention = std::max(
-        attention, training_
-                       ? 2 * keys + across + 2 * packed_size(width, block, panel) + 2 * block * lk
-                       : keys + across + block * lk);
-  }
-  for (auto& s : scratch_) s.resize(attention);
-  shared_packed_.resize(similarity);
-}
-
-uint64_t Executor::bytes() const {
-  uint64_t floats =
-      arena_.size() + shared_packed_.size() + partial_.size() + packed_a_.size() + packed_b_.size();
-  for (const auto* all : {&weights_, &scratch_, &gradients_, &input_gradients_}) {
-    for (const auto& part : *all) floats += part.size();
-  }
-  return floats * sizeof(float);
+void Executor::allocate() {
+  packed_ = how_packed(graph_);
+  const ExecutorSizes sizes = executor_sizes(graph_, training_ ? &plan_ : nullptr, batch_, *ops_);
+  bytes_ = sizes.bytes(pool_.threads());
+  arena_.resize(sizes.arena);
+  const auto make = [](const std::vector<uint64_t>& from, std::vector<std::vector<float>>* to) {
+    to->resize(from.size());
+    for (size_t i = 0; i < from.size(); ++i) (*to)[i].resize(from[i]);
+  };
+  make(sizes.weights, &weights_);
+  make(sizes.gradients, &gradients_);
+  make(sizes.input_gradients, &input_gradients_);
+  scratch_.resize(pool_.threads());
+  for (auto& s : scratch_) s.resize(sizes.scratch);
+  shared_packed_.resize(sizes.similarity);
+  partial_.resize(sizes.partial);
+  packed_a_.resize(sizes.packed_a);
+  packed_b_.resize(sizes.packed_b);
 }
 
 void Executor::set_weight(int32_t w, uint64_t first, uint64_t count, DType dtype,

@@ -17,6 +17,23 @@ struct InputData {
   const int32_t* integers = nullptr;
 };
 
+// How much memory an executor takes, in floats, part by part.
+struct ExecutorSizes {
+  uint64_t arena = 0;
+  std::vector<uint64_t> weights;
+  uint64_t scratch = 0;  // each thread's
+  uint64_t similarity = 0;
+  // For training:
+  std::vector<uint64_t> gradients, input_gradients;
+  uint64_t partial = 0, packed_a = 0, packed_b = 0;
+
+  uint64_t bytes(uint32_t threads) const;
+};
+
+// `plan` of nullptr: without training.
+ExecutorSizes executor_sizes(const Graph& graph, const TrainingPlan* plan, uint32_t largest_batch,
+                             const NetworkOps& ops);
+
 // Runs a graph forward on the CPU, and backward where it was made with a training plan. Weights are
 // put in piece by piece (from a merge, say) and replaced by the next ingredient's without a new
 // plan. After the first batch nothing is allocated.
@@ -31,7 +48,7 @@ class Executor {
   uint32_t largest_batch() const { return batch_; }
   uint32_t threads() const { return pool_.threads(); }
   bool training() const { return training_; }
-  uint64_t bytes() const;  // of weights, activations and gradients
+  uint64_t bytes() const { return bytes_; }  // of weights, activations and gradients
 
   // Elements [first, first + count) of a weight, of any float type.
   void set_weight(int32_t weight, uint64_t first, uint64_t count, DType dtype, const uint8_t* data);
@@ -54,9 +71,7 @@ class Executor {
   }
 
  private:
-  void allocate_weights();
-  void allocate_scratch();
-  void allocate_training();
+  void allocate();
 
   float* value(int32_t v) { return arena_.data() + (*offsets_)[v] * batch_; }
   const float* weight(int32_t w) const { return weights_[w].data(); }
@@ -89,13 +104,13 @@ class Executor {
   TrainingPlan plan_;  // without training: only `forward`, and its size
   bool training_;
   uint32_t batch_;
+  uint64_t bytes_ = 0;
   const NetworkOps* ops_;
   Pool pool_;
   const std::vector<uint64_t>* offsets_;  // of the values, in the pass at hand
   std::vector<float> arena_;
   std::vector<std::vector<float>> weights_;
-  std::vector<uint8_t>
-      packed_;  // per weight: 0 as stored, 1 packed from [n, k], 2 packed from [k, n]
+  std::vector<uint8_t> packed_;              // per weight: how_packed
   std::vector<std::vector<float>> scratch_;  // per thread, for attention
   std::vector<float> shared_packed_;         // similarity's input, packed
 

@@ -1,0 +1,129 @@
+import { totalmem } from 'node:os';
+import { StockpotError } from '../errors.js';
+import type { Graph, Network } from '../models/graph.js';
+import { native } from '../native.js';
+
+/** Where the ingredients are between the passes over them. */
+export type Residence =
+  /** All in memory: read once. */
+  | 'memory'
+  /** Streamed, a group of tensors of all ingredients in memory at a time: read once a step. */
+  | 'group'
+  /** Streamed through small buffers: read twice a step, for the derivatives and for the next mix. */
+  | 'disk';
+
+/** What a run of gradient steps holds in memory, in bytes, and reads. */
+export interface LearningPlan {
+  /** Examples that go through the network at a time. */
+  batch: number;
+  /** Parts that the forward pass is repeated in; 1: all activations are kept. */
+  segments: number;
+  /** Floats an example that the plan of activations may take. */
+  floats: number;
+  /** Weights, gradients, activations and scratch. */
+  network: number;
+  residence: Residence;
+  /** Memory for ingredients. */
+  ingredients: number;
+  /** Blocks that a group is read into; 2: the next one's is filled while one is used. */
+  blocks: number;
+  /** Buffers of the passes over files. */
+  buffers: number;
+  /** All of these. */
+  memory: number;
+  /** Bytes of the ingredients' tensors that the network uses. */
+  ingredientBytes: number;
+  /** Bytes read from files a step. */
+  readsPerStep: number;
+}
+
+export interface LearningSizes {
+  network: Network;
+  /** Bytes of all ingredients' tensors by group. */
+  groups: readonly number[];
+  threads: number;
+  /** Examples of a step. */
+  examples: number;
+  /** Bytes that the run may hold; half of the machine's memory by default. */
+  memory?: number;
+  /** The most examples that go through the network at a time. */
+  batch?: number;
+}
+
+const LARGEST_BATCH = 128;
+/** For streaming passes: enough that readers and arithmetic overlap. */
+const BUFFERS = 64 * 2 ** 20;
+const LEAST_BUFFERS = 8 * 2 ** 20;
+
+const used = (network: Network): Graph[] => [
+  network.graph,
+  ...(network.classes ? [network.classes] : []),
+];
+
+/** Bytes that the network's graphs take. */
+function networkBytes(network: Network, batch: number, threads: number, floats: number) {
+  const plans = used(network).map((g, i) =>
+    // Class prompts go through their graph as many at a time as there are classes, or as images.
+    native().planNetwork(g, i === 0 ? batch : Math.min(batch, network.numClasses), threads, floats),
+  );
+  return {
+    bytes: plans.reduce((sum, p) => sum + p.bytes, 0),
+    segments: (plans[0] as { segments: number }).segments,
+    floats: (plans[0] as { floats: number }).floats,
+  };
+}
+
+/**
+ * Decides what is kept and what is read again. Activations have half of what weights and gradients leave; where all of
+ * them fit into it for a smaller batch of at least 16, that is preferred to computing them again.
+ * @throws StockpotError IO with figures where one example does not fit into `memory`
+ */
+export function planLearning(sizes: LearningSizes): LearningPlan {
+  const { network, threads, groups } = sizes;
+  const memory = sizes.memory ?? Math.floor(totalmem() / 2);
+  const largest = Math.min(sizes.batch ?? LARGEST_BATCH, sizes.examples);
+  const least = networkBytes(network, 1, threads, 0);
+  // What does not grow with the batch: weights, their gradients, scratch.
+  const fixed = least.bytes - least.floats * 4;
+  if (least.bytes + LEAST_BUFFERS > memory) {
+    throw new StockpotError(
+      'IO',
+      `out of memory: a gradient step needs ${least.bytes + LEAST_BUFFERS} bytes for one example at a time (weights and their gradients ${fixed}), and it may hold ${memory}`,
+      { remedy: 'Raise --memory, or use a machine with more.' },
+    );
+  }
+  const { batch, floats } = chooseBatch(sizes, largest, (memory - fixed) / 2, least.floats);
+  const planned = networkBytes(network, batch, threads, floats);
+  const room = memory - planned.bytes;
+  const all = groups.reduce((a, b) => a + b, 0);
+  const largestGroup = Math.max(...groups, 0);
+  const buffers = Math.max(LEAST_BUFFERS, Math.min(BUFFERS, Math.floor(room / 4)));
+  const residence: Residence =
+    all + buffers <= room ? 'memory' : largestGroup + buffers <= room ? 'group' : 'disk';
+  const blocks = residence === 'group' ? (2 * largestGroup + buffers <= room ? 2 : 1) : 0;
+  const ingredients = residence === 'memory' ? all : blocks * largestGroup;
+  return {
+    batch,
+    floats,
+    segments: planned.segments,
+    network: planned.bytes,
+    residence,
+    ingredients,
+    blocks,
+    buffers,
+    memory: planned.bytes + ingredients + buffers,
+    ingredientBytes: all,
+    readsPerStep: { memory: 0, group: all, disk: 2 * all }[residence],
+  };
+}
+
+function chooseBatch(sizes: LearningSizes, largest: number, room: number, leastFloats: number) {
+  const { network, threads } = sizes;
+  const kept = networkBytes(network, 1, threads, Number.MAX_SAFE_INTEGER).floats * 4;
+  const fits = Math.floor(room / kept);
+  if (fits >= Math.min(largest, 16))
+    return { batch: Math.min(largest, fits), floats: Number.MAX_SAFE_INTEGER };
+  // Computed again: as many examples as fit with the least memory, and then as few segments as fit.
+  const batch = Math.max(1, Math.min(largest, Math.floor(room / (leastFloats * 4))));
+  return { batch, floats: Math.floor(room / 4 / batch) };
+}
