@@ -325,11 +325,14 @@ void Executor::multiply(const Gemm& g) {
 void Executor::finish_scores(const GraphOp& op, const int32_t* mask, const float* table, size_t i,
                              size_t head, size_t keys, bool causal, float* row) const {
   const size_t heads = op.numbers[3];
-  for (size_t j = 0; j < keys; ++j) {
-    row[j] *= op.number;
-    if (table) row[j] += table[static_cast<size_t>(op.buckets[i * keys + j]) * heads + head];
-    if ((mask && mask[j] == 0) || (causal && j > i)) row[j] = -INFINITY;
+  const float scale = op.number;
+  for (size_t j = 0; j < keys; ++j) row[j] *= scale;
+  for (size_t j = 0; table && j < keys; ++j)
+    row[j] += table[static_cast<size_t>(op.buckets[i * keys + j]) * heads + head];
+  for (size_t j = 0; mask && j < keys; ++j) {
+    if (mask[j] == 0) row[j] = -INFINITY;
   }
+  for (size_t j = i + 1; causal && j < keys; ++j) row[j] = -INFINITY;
   ops_->softmax(row, keys);
 }
 

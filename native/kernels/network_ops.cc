@@ -35,17 +35,34 @@ const NetworkOps* network_ops(const char* name) {
 
 void pack_rows(const float* from, size_t ld, size_t n, size_t k, size_t panel, float* to) {
   for (size_t p = 0; p < n; p += panel, to += panel * k) {
-    for (size_t j = 0; j < panel; ++j) {
-      for (size_t i = 0; i < k; ++i) to[i * panel + j] = p + j < n ? from[(p + j) * ld + i] : 0.0f;
+    const size_t rows = n - p < panel ? n - p : panel;
+    if (rows < panel) std::memset(to, 0, panel * k * sizeof(float));
+    // A few columns at a time, so that what is written stays in the cache until it is whole.
+    constexpr size_t kColumns = 16;
+    for (size_t c = 0; c < k; c += kColumns) {
+      const size_t end = k - c < kColumns ? k : c + kColumns;
+      for (size_t j = 0; j < rows; ++j) {
+        const float* row = from + (p + j) * ld;
+        for (size_t i = c; i < end; ++i) to[i * panel + j] = row[i];
+      }
     }
   }
 }
 
+namespace {
+
+// `n` floats, and zeros up to `all`.
+void copy_padded(const float* from, size_t n, size_t all, float* to) {
+  std::memcpy(to, from, n * sizeof(float));
+  if (n < all) std::memset(to + n, 0, (all - n) * sizeof(float));
+}
+
+}  // namespace
+
 void pack_columns(const float* from, size_t ld, size_t n, size_t k, size_t panel, float* to) {
   for (size_t p = 0; p < n; p += panel) {
-    for (size_t i = 0; i < k; ++i) {
-      for (size_t j = 0; j < panel; ++j) *to++ = p + j < n ? from[i * ld + p + j] : 0.0f;
-    }
+    const size_t columns = n - p < panel ? n - p : panel;
+    for (size_t i = 0; i < k; ++i, to += panel) copy_padded(from + i * ld + p, columns, panel, to);
   }
 }
 
@@ -71,9 +88,8 @@ void pack_tiles(const float* from, size_t ld, size_t m, size_t k, size_t row_til
   for (size_t t = first_tile; t < last_tile; ++t) {
     const size_t row = t * row_tile, rows = m - row < row_tile ? m - row : row_tile;
     float* out = to + row * k;
-    for (size_t i = 0; i < k; ++i, out += row_tile) {
-      for (size_t r = 0; r < row_tile; ++r) out[r] = r < rows ? from[i * ld + row + r] : 0.0f;
-    }
+    for (size_t i = 0; i < k; ++i, out += row_tile)
+      copy_padded(from + i * ld + row, rows, row_tile, out);
   }
 }
 

@@ -14,6 +14,8 @@ interface Case {
   graph: Graph;
   /** Integers below this number in integer inputs. */
   ids?: number;
+  /** A weight is used by several operations. */
+  tied?: boolean;
 }
 
 type Shape = [rows: number, columns: number];
@@ -171,6 +173,7 @@ const CASES: Record<string, Case> = {
   },
   'embedding, a tied output, keys for all groups, the mask, rows by ids': {
     ids: 7,
+    tied: true,
     graph: graph(
       [
         tokens(4),
@@ -341,7 +344,14 @@ describe('the backward pass of', () => {
     async (name, c) => {
       const numbers = numbersFor(c, 9);
       const whole = await gradients(name, c, numbers);
-      expect(await gradients(name, c, numbers, { parts: [2, 1] })).toEqual(whole);
+      const parts = await gradients(name, c, numbers, { parts: [2, 1] });
+    // A table that several operations use gets their sums in another order.
+    if (!c.tied) expect(parts).toEqual(whole);
+    for (const [weight, e] of Object.entries(whole)) {
+      const p = parts[weight] as Float32Array;
+      const error = Math.max(...e.map((x, i) => Math.abs(x - (p[i] as number))));
+      expect(error / Math.max(...e.map(Math.abs), 1e-3)).toBeLessThan(1e-6);
+    }
     },
   );
 });

@@ -274,44 +274,67 @@ void rms_norm(const float* x, const float* weight, float epsilon, size_t columns
   for (size_t i = 0; i < columns; ++i) out[i] = x[i] * scale * weight[i];
 }
 
-inline float max_of(const float* x, size_t columns) {
+template <class V>
+float max_of(const float* x, size_t columns) {
   float largest = -__builtin_inff();
-  for (size_t i = 0; i < columns; ++i) largest = x[i] > largest ? x[i] : largest;
+  size_t i = 0;
+  if (columns >= V::kLanes) {
+    typename V::F most = V::load(x);
+    for (i = V::kLanes; i + V::kLanes <= columns; i += V::kLanes)
+      most = V::max(V::load(x + i), most);
+    float lanes[V::kLanes];
+    V::store(lanes, most);
+    for (float lane : lanes) largest = lane > largest ? lane : largest;
+  }
+  for (; i < columns; ++i) largest = x[i] > largest ? x[i] : largest;
   return largest;
+}
+
+// exp(x - m), 0 far below.
+template <class V>
+typename V::F exp_below(typename V::F x, typename V::F m) {
+  const typename V::F d = V::sub(x, m);
+  return V::zero_below(d, V::set(-87.0f), exp<V>(d));
 }
 
 template <class V>
 void softmax(float* x, size_t columns) {
-  const float largest = max_of(x, columns);
+  const float largest = max_of<V>(x, columns);
   if (largest == -__builtin_inff()) {
     for (size_t i = 0; i < columns; ++i) x[i] = 0.0f;
     return;
   }
   const typename V::F m = V::set(largest);
-  const typename V::F floor = V::set(-87.0f);
-  double sum = 0;
-  for (size_t i = 0; i < columns; i += V::kLanes) {
-    float room[V::kLanes], out[V::kLanes];
-    const size_t n = columns - i < V::kLanes ? columns - i : V::kLanes;
-    const float* from = x + i;
-    if (n < V::kLanes) {
-      for (size_t j = 0; j < V::kLanes; ++j) room[j] = j < n ? x[i + j] : 0.0f;
-      from = room;
-    }
-    const typename V::F d = V::sub(V::load(from), m);
-    V::store(out, V::zero_below(d, floor, exp<V>(d)));
-    for (size_t j = 0; j < n; ++j) {
-      x[i + j] = out[j];
-      sum += out[j];
-    }
+  typename V::F sum = V::set(0.0f);
+  size_t i = 0;
+  for (; i + V::kLanes <= columns; i += V::kLanes) {
+    const typename V::F e = exp_below<V>(V::load(x + i), m);
+    V::store(x + i, e);
+    sum = V::add(sum, e);
   }
-  const float scale = static_cast<float>(1.0 / sum);
-  for (size_t i = 0; i < columns; ++i) x[i] *= scale;
+  if (i < columns) {
+    // What is missing counts as far below, as masked columns do: zeros at the end change no bit.
+    float lanes[V::kLanes];
+    for (size_t j = 0; j < V::kLanes; ++j)
+      lanes[j] = i + j < columns ? x[i + j] : -__builtin_inff();
+    const typename V::F e = exp_below<V>(V::load(lanes), m);
+    sum = V::add(sum, e);
+    V::store(lanes, e);
+    for (size_t j = 0; i + j < columns; ++j) x[i + j] = lanes[j];
+  }
+  double all = 0;
+  float sums[V::kLanes];
+  V::store(sums, sum);
+  for (float lane : sums) all += lane;
+  const float scale = static_cast<float>(1.0 / all);
+  const typename V::F s = V::set(scale);
+  for (i = 0; i + V::kLanes <= columns; i += V::kLanes) V::store(x + i, V::mul(V::load(x + i), s));
+  for (; i < columns; ++i) x[i] *= scale;
 }
 
 template <class V>
 double log_sum_exp(const float* x, size_t columns) {
-  const float largest = max_of(x, columns);
+  const float largest = max_of<V>(x, columns);
   if (!(largest > -__builtin_inff())) return largest;
   const float sum = sum_row<V>(x, columns, ExpOfDifference<V>{V::set(largest)});
   return largest + __builtin_log(static_cast<double>(sum));
