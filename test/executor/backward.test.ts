@@ -345,13 +345,13 @@ describe('the backward pass of', () => {
       const numbers = numbersFor(c, 9);
       const whole = await gradients(name, c, numbers);
       const parts = await gradients(name, c, numbers, { parts: [2, 1] });
-    // A table that several operations use gets their sums in another order.
-    if (!c.tied) expect(parts).toEqual(whole);
-    for (const [weight, e] of Object.entries(whole)) {
-      const p = parts[weight] as Float32Array;
-      const error = Math.max(...e.map((x, i) => Math.abs(x - (p[i] as number))));
-      expect(error / Math.max(...e.map(Math.abs), 1e-3)).toBeLessThan(1e-6);
-    }
+      // A table that several operations use gets their sums in another order.
+      if (!c.tied) expect(parts).toEqual(whole);
+      for (const [weight, e] of Object.entries(whole)) {
+        const p = parts[weight] as Float32Array;
+        const error = Math.max(...e.map((x, i) => Math.abs(x - (p[i] as number))));
+        expect(error / Math.max(...e.map(Math.abs), 1e-3)).toBeLessThan(1e-6);
+      }
     },
   );
 });
