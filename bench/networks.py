@@ -81,7 +81,8 @@ def serve(folder, threads):
     data = load_file(folder / "tiny.safetensors")
     x32, labels = data["pixel_values"], data["labels"]
     x224 = load_file(folder / "b32.safetensors")["pixel_values"]
-    ingredients = [load_file(folder / "tiny" / str(i) / "model.safetensors") for i in range(10)]
+    # In memory under the library's own names, which differ from the file's.
+    ingredients = [ViTForImageClassification.from_pretrained(folder / "tiny" / str(i)).state_dict() for i in range(10)]
     names = list(ingredients[0])
 
     def forward(model, x):

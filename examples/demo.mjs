@@ -1,5 +1,5 @@
-// npm run demo: makes the uniform and the greedy soup of the eight fine-tuned digit recognisers in examples/digits,
-// proves the first, and counts what all of them get right.
+// npm run demo: makes the uniform, the greedy and the learned soup of the eight fine-tuned digit recognisers in
+// examples/digits, proves the first, and counts what all of them get right.
 import { readdirSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,7 @@ import {
   diff,
   evaluate,
   greedy,
+  learned,
   nativeEvaluator,
   uniform,
   verify,
@@ -83,7 +84,6 @@ const greedySoup = await greedy(ingredients, '.scratch/demo/greedy-soup', {
   evaluator,
   overwrite: true,
 });
-await evaluator.close();
 for (const step of greedySoup.trace) {
   console.log(
     `    ${basename(ingredients[step.candidate])} ${step.kept ? 'kept    ' : 'rejected'} after ${step.evaluated} examples`,
@@ -91,8 +91,23 @@ for (const step of greedySoup.trace) {
 }
 
 console.log(`
-5. Why one does this: correct answers on data that chose nothing, and on the same with noise`);
-const models = [...ingredients, output, '.scratch/demo/greedy-soup'];
+5. The learned soup: how much of each, by gradient descent on the held-out loss`);
+const learnedSoup = await learned(ingredients, '.scratch/demo/learned-soup', {
+  evaluator,
+  steps: 20,
+  batchSize: 'full',
+  lr: 0.1,
+  overwrite: true,
+});
+await evaluator.close();
+console.log(
+  `    loss ${learnedSoup.loss[0].toFixed(4)} to ${learnedSoup.metrics.loss.toFixed(4)} in ${learnedSoup.steps} steps; beta ${learnedSoup.beta.toFixed(3)}
+    coefficients ${learnedSoup.alpha.map((a) => a.toFixed(3)).join(' ')}`,
+);
+
+console.log(`
+6. Why one does this: correct answers on data that chose nothing, and on the same with noise`);
+const models = [...ingredients, output, '.scratch/demo/greedy-soup', '.scratch/demo/learned-soup'];
 const sets = { 'held-out': 'heldout', test: 'test.tar', 'test-noise': 'test-noise.tar' };
 const columns = [];
 for (const data of Object.values(sets)) {

@@ -73,9 +73,13 @@ function networkBytes(network: Network, batch: number, threads: number, floats: 
   };
 }
 
+/** Examples at a time below which reading the ingredients less often is not worth the memory. */
+const USEFUL_BATCH = 8;
+
 /**
- * Decides what is kept and what is read again. Activations have half of what weights and gradients leave; where all of
- * them fit into it for a smaller batch of at least 16, that is preferred to computing them again.
+ * Decides what is kept and what is read again. Ingredients come first: all of them in memory, or else the largest group of
+ * all of them, so that a step reads them once; where then no useful number of examples fits, they are streamed. The rest
+ * is for activations: kept where those of a batch of at least 16 fit, else computed again.
  * @throws StockpotError IO with figures where one example does not fit into `memory`
  */
 export function planLearning(sizes: LearningSizes): LearningPlan {
@@ -92,16 +96,24 @@ export function planLearning(sizes: LearningSizes): LearningPlan {
       { remedy: 'Raise --memory, or use a machine with more.' },
     );
   }
-  const { batch, floats } = chooseBatch(sizes, largest, (memory - fixed) / 2, least.floats);
-  const planned = networkBytes(network, batch, threads, floats);
-  const room = memory - planned.bytes;
   const all = groups.reduce((a, b) => a + b, 0);
   const largestGroup = Math.max(...groups, 0);
-  const buffers = Math.max(LEAST_BUFFERS, Math.min(BUFFERS, Math.floor(room / 4)));
-  const residence: Residence =
-    all + buffers <= room ? 'memory' : largestGroup + buffers <= room ? 'group' : 'disk';
-  const blocks = residence === 'group' ? (2 * largestGroup + buffers <= room ? 2 : 1) : 0;
+  const buffers = Math.max(
+    LEAST_BUFFERS,
+    Math.min(BUFFERS, Math.floor((memory - least.bytes) / 8)),
+  );
+  /** Room for activations beside these ingredients. */
+  const room = (ingredients: number) => memory - fixed - buffers - ingredients;
+  const useful = least.floats * 4 * Math.min(USEFUL_BATCH, largest);
+  const [residence, blocks] = ((): [Residence, number] => {
+    if (room(all) >= useful) return ['memory', 0];
+    if (groups.length > 1 && room(2 * largestGroup) >= 2 * useful) return ['group', 2];
+    if (groups.length > 1 && room(largestGroup) >= useful) return ['group', 1];
+    return ['disk', 0];
+  })();
   const ingredients = residence === 'memory' ? all : blocks * largestGroup;
+  const { batch, floats } = chooseBatch(sizes, largest, room(ingredients), least.floats);
+  const planned = networkBytes(network, batch, threads, floats);
   return {
     batch,
     floats,
@@ -120,10 +132,12 @@ export function planLearning(sizes: LearningSizes): LearningPlan {
 function chooseBatch(sizes: LearningSizes, largest: number, room: number, leastFloats: number) {
   const { network, threads } = sizes;
   const kept = networkBytes(network, 1, threads, Number.MAX_SAFE_INTEGER).floats * 4;
-  const fits = Math.floor(room / kept);
+  // Scratch grows a little with the batch: a part of the room is left for it.
+  const usable = room * 0.9;
+  const fits = Math.floor(usable / kept);
   if (fits >= Math.min(largest, 16))
     return { batch: Math.min(largest, fits), floats: Number.MAX_SAFE_INTEGER };
   // Computed again: as many examples as fit with the least memory, and then as few segments as fit.
-  const batch = Math.max(1, Math.min(largest, Math.floor(room / (leastFloats * 4))));
-  return { batch, floats: Math.floor(room / 4 / batch) };
+  const batch = Math.max(1, Math.min(largest, Math.floor(usable / (leastFloats * 4))));
+  return { batch, floats: Math.floor(usable / 4 / batch) };
 }

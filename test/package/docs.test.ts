@@ -122,6 +122,14 @@ describe('docs/cli.md', () => {
     verify: ['verify soup --json'],
     devices: ['devices --json'],
     greedy: ['greedy examples/digits/base --data examples/digits/heldout -o greedy --json'],
+    learned: [
+      'learned examples/digits/base --data examples/digits/heldout --steps 1 -o learned --json',
+      'learned examples/digits/base --data examples/digits/heldout --dry-run --json',
+    ],
+    gradient: [
+      'gradient examples/digits/base --data examples/digits/heldout --by layer --json',
+      'gradient examples/digits/base --data examples/digits/heldout --by tensor --json',
+    ],
     evaluate: ['evaluate examples/digits/base --data examples/digits/heldout --json'],
     predict: [
       'predict examples/digits/base --data examples/digits/heldout -o p.safetensors --json',
