@@ -124,7 +124,7 @@ describe('docs/cli.md', () => {
     greedy: ['greedy examples/digits/base --data examples/digits/heldout -o greedy --json'],
     learned: [
       'learned examples/digits/base --data examples/digits/heldout --steps 1 -o learned --json',
-      'learned examples/digits/base --data examples/digits/heldout --dry-run --json',
+      'learned examples/digits/base --data examples/digits/heldout --dry-run -o new --json',
     ],
     gradient: [
       'gradient examples/digits/base --data examples/digits/heldout --by layer --json',
