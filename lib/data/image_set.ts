@@ -8,6 +8,7 @@ import { decodeImage } from './decode.js';
 import type { BrokenExample, ExampleSource, RawExample } from './examples.js';
 import { refuseEmpty } from './labels.js';
 import { type Preparation, place } from './preparation.js';
+import { badExamples, leftOut, reporter } from './preparing.js';
 import { resample } from './resample.js';
 import type { DataSet, Pixels } from './types.js';
 
@@ -21,8 +22,6 @@ export interface ImageOptions {
 }
 
 const DEFAULT_CACHE = 2 ** 30;
-/** Between reports of progress, in milliseconds. */
-const TICK = 100;
 
 /** Decodes and scales one image: uint8 [3, height, width]. @throws Error that says what is wrong with it */
 export async function prepareImage(bytes: Buffer, p: Preparation): Promise<Uint8Array> {
@@ -51,7 +50,7 @@ export async function imageSet(
   const store = new ByteStore(3 * width * height, memory, options.cacheFolder);
   try {
     const { good, bad } = await prepareAll(source, preparation, store, options);
-    if (bad.length > 0 && !options.skipBad) throw badImages(source.path, bad, good.length);
+    if (bad.length > 0 && !options.skipBad) throw badExamples(source.path, bad, good.length);
     refuseEmpty(source.path, good.length);
     return toDataSet(source, preparation, store, good, bad);
   } catch (e) {
@@ -124,37 +123,9 @@ async function prepareAll(
   };
 }
 
-function reporter(bytesTotal: number, { onProgress }: RunOptions): (bytes: number) => void {
-  const began = performance.now();
-  let last = began;
-  let bytesRead = 0;
-  return (bytes) => {
-    bytesRead += bytes;
-    const now = performance.now();
-    if (!onProgress || (now - last < TICK && bytesRead < bytesTotal)) return;
-    last = now;
-    const seconds = (now - began) / 1000;
-    onProgress({ phase: 'prepare', bytesRead, bytesWritten: 0, bytesTotal, seconds });
-  };
-}
-
 /** In one line, without the file's name, which stands before it. */
 const reason = (e: Error, file: string): string =>
   e.message.replace(`${file}: `, '').replace(/\s+/g, ' ').trim();
-
-function badImages(path: string, bad: Mismatch[], good: number): StockpotError {
-  const [first] = bad as [Mismatch];
-  const n = bad.length;
-  return new StockpotError(
-    'FORMAT',
-    `${first.file}: ${first.message}${n > 1 ? ` (${n} of ${n + good} examples of ${path} cannot be used)` : ''}`,
-    {
-      file: first.file,
-      details: bad,
-      remedy: 'Repair or remove them, or pass --skip-bad to go on without them.',
-    },
-  );
-}
 
 function toDataSet(
   source: ExampleSource,
@@ -175,12 +146,7 @@ function toDataSet(
     }
     return out;
   };
-  const notes = [...source.notes];
-  if (skipped.length > 0) {
-    notes.push(
-      `${source.path}: ${skipped.length} of ${skipped.length + good.length} examples cannot be used and are left out.`,
-    );
-  }
+  const notes = [...source.notes, ...leftOut(source.path, skipped.length, good.length)];
   return {
     path: source.path,
     count: good.length,

@@ -9,13 +9,16 @@ import type { ExampleSource } from './examples.js';
 import { imageFolder } from './folder.js';
 import { type ImageOptions, imageSet } from './image_set.js';
 import { checkLabels } from './labels.js';
+import { parquetSource } from './parquet/sets.js';
 import type { Preparation } from './preparation.js';
 import { readPreparation } from './read_preparation.js';
 import { shards } from './shards.js';
 import { tensorFile } from './tensor_file.js';
+import { openText, type TextOptions } from './text/open_text.js';
+import { type TextSource, textFiles } from './text/source.js';
 import type { DataSet } from './types.js';
 
-export interface DataOptions extends ImageOptions, RunOptions {
+export interface DataOptions extends ImageOptions, TextOptions, RunOptions {
   /** The checkpoint (or its folder) that images are prepared for, and whose config names the classes. */
   model?: string;
   /** A config to read in place of what lies beside the model. */
@@ -29,8 +32,8 @@ export interface DataOptions extends ImageOptions, RunOptions {
 }
 
 /**
- * Opens a held-out or test set, whatever it is: a tensor file, a folder with one sub-folder of images a class, or
- * WebDataset shards (several paths, `shard-{000..011}.tar`, or a folder of them).
+ * Opens a held-out or test set, whatever it is: a tensor file, a folder with one sub-folder of images a class, WebDataset
+ * shards, text files or parquet files (each also several paths, `shard-{000..011}.tar`, or a folder of them).
  * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED, MISMATCH, USAGE, ABORTED
  */
 export async function openDataSet(
@@ -50,13 +53,18 @@ export async function openDataSet(
   }
 }
 
+/** Kinds of which several files make up one set. */
+const FILES = /\.(tar|tsv|csv|jsonl|parquet)$/i;
+
 async function openByKind(paths: readonly string[], options: DataOptions): Promise<DataSet> {
   const [first] = paths as [string];
-  if (paths.every((p) => p.endsWith('.tar'))) return images(options, (k) => shards(paths, k));
+  const kinds = new Set(paths.map((p) => FILES.exec(p)?.[1]?.toLowerCase()));
+  const [kind] = kinds;
+  if (kinds.size === 1 && kind !== undefined) return openFiles(kind, paths, options);
   if (paths.length > 1) {
     throw new StockpotError(
       'USAGE',
-      `expected one data set, or several shards that end in .tar, but received ${paths.join(', ')}`,
+      `expected one data set, or several files of one kind (.tar, .tsv, .csv, .jsonl, .parquet), but received ${paths.join(', ')}`,
     );
   }
   if (first.endsWith('.safetensors')) return tensorFile(first, options);
@@ -64,15 +72,37 @@ async function openByKind(paths: readonly string[], options: DataOptions): Promi
     throw fileError(first, cause);
   });
   if (!info.isDirectory()) throw unknownKind(first);
-  const inside = sortByBytes((await readdir(first)).filter((n) => n.endsWith('.tar')));
-  if (inside.length > 0)
-    return images(options, (k) =>
-      shards(
-        inside.map((n) => join(first, n)),
-        k,
-      ),
-    );
+  const inside = await readdir(first);
+  for (const ending of ['.tar', '.parquet']) {
+    const files = sortByBytes(inside.filter((n) => n.endsWith(ending))).map((n) => join(first, n));
+    if (files.length > 0) return openFiles(ending.slice(1), files, options);
+  }
   return images(options, (k) => imageFolder(first, k));
+}
+
+async function openFiles(
+  kind: string,
+  paths: readonly string[],
+  options: DataOptions,
+): Promise<DataSet> {
+  if (kind === 'tar') return images(options, (k) => shards(paths, k));
+  if (kind === 'parquet') return parquet(paths, options);
+  return texts(options, await textFiles(paths, options.columns));
+}
+
+async function parquet(paths: readonly string[], options: DataOptions): Promise<DataSet> {
+  const source = await parquetSource(paths, options.columns);
+  return 'images' in source ? images(options, source.images) : texts(options, source.texts);
+}
+
+async function texts(options: DataOptions, source: TextSource): Promise<DataSet> {
+  return openText(source, { ...options, known: await namesFor(options) });
+}
+
+/** The network's names for its classes. */
+async function namesFor({ classNames, model, config }: DataOptions) {
+  if (classNames) return classNames;
+  return model === undefined ? undefined : await classNamesOf(model, config);
 }
 
 async function images(
@@ -80,8 +110,7 @@ async function images(
   find: (known?: readonly string[]) => Promise<ExampleSource>,
 ): Promise<DataSet> {
   const { model, config } = options;
-  const known = options.classNames ?? (model === undefined ? undefined : await classNamesOf(model));
-  const source = await find(known);
+  const source = await find(await namesFor(options));
   if (options.preparation) return imageSet(source, options.preparation, options);
   if (model === undefined && config === undefined) {
     throw new StockpotError(
@@ -93,17 +122,12 @@ async function images(
   return imageSet(source, preparation, options);
 }
 
-function unknownKind(path: string): StockpotError {
-  const extension = /\.(tsv|csv|jsonl|parquet)$/i.exec(path)?.[0];
-  const message = extension
-    ? `${path}: data sets of the kind ${extension} are not read yet`
-    : `${path}: is no data set that is known`;
-  return new StockpotError('UNSUPPORTED', message, {
+const unknownKind = (path: string): StockpotError =>
+  new StockpotError('UNSUPPORTED', `${path}: is no data set that is known`, {
     file: path,
     remedy:
-      'Give a folder with one sub-folder of images a class, WebDataset shards (.tar), or a .safetensors file with input tensors and labels.',
+      'Give a folder with one sub-folder of images a class, WebDataset shards (.tar), texts (.tsv, .csv, .jsonl), .parquet files, or a .safetensors file with input tensors and labels.',
   });
-}
 
 /** `a-{000..002}.tar` as WebDataset writes lists of shards; anything else is left as it is. */
 export function expandBraces(path: string): string[] {

@@ -44,8 +44,16 @@ export interface DataSet {
   readonly shared: Readonly<Record<string, TensorData>>;
   /** For images that stockpot prepared. */
   readonly pixels?: Pixels;
-  /** Each input as [indices.length, …shape], row-major, in the order of `indices`. */
-  batch(indices: ArrayLike<number>): Promise<Record<string, Float32Array | Int32Array>>;
+  /** For texts: tokens of each example, padding left out. */
+  readonly tokens?: Int32Array;
+  /**
+   * Each input as [indices.length, …shape], row-major, in the order of `indices`. Texts are padded to the inputs' shape,
+   * or to `length` tokens where it is given; none of the examples may be longer.
+   */
+  batch(
+    indices: ArrayLike<number>,
+    length?: number,
+  ): Promise<Record<string, Float32Array | Int32Array>>;
   /** SHA-256 (hex) of everything that the examples are made of: bytes, labels, order, preparation. */
   readonly contentHash: string;
   /** What `skipBad` left out. */
