@@ -1,9 +1,10 @@
 import { type Command, Option } from 'commander';
+import type { DataOptions } from '../data/open.js';
 import { StockpotError } from '../errors.js';
 import type { EvaluationOptions } from '../evaluate/session.js';
 import type { OutputDType } from '../merge/plan.js';
 import type { RunOptions } from '../progress.js';
-import { parseCount, parseSize } from './parse.js';
+import { parseColumns, parseCount, parseSize } from './parse.js';
 import type { CommonOptions } from './run.js';
 
 /** Options of every command that runs a network on data. */
@@ -15,6 +16,9 @@ export interface EvaluationCommandOptions extends CommonOptions {
   batchSize?: number;
   cacheMemory?: number;
   skipBad?: boolean;
+  tokenizer?: string;
+  labelWords?: string;
+  columns?: DataOptions['columns'];
 }
 
 export function addEvaluationOptions(command: Command): Command {
@@ -26,14 +30,28 @@ export function addEvaluationOptions(command: Command): Command {
 /** Those of them that say what the data is. */
 export function addDataOptions(command: Command): Command {
   return command
-    .option('--data <path...>', 'labelled data: a folder of classes, tar shards, or a tensor file')
+    .option(
+      '--data <path...>',
+      'labelled data: a folder of classes, tar shards, .tsv, .csv, .jsonl, .parquet or a tensor file',
+    )
     .option('--config <file>', "the network's config, where none lies beside the first ingredient")
     .addOption(
       new Option('--cache-memory <size>', 'prepared images beyond this go to a file').argParser(
         parseSize,
       ),
     )
-    .option('--skip-bad', 'leave out images that cannot be read, and say so');
+    .option('--skip-bad', 'leave out images and rows that cannot be read, and say so')
+    .option(
+      '--tokenizer <file>',
+      'tokenizer.json for texts, where none lies beside the first ingredient',
+    )
+    .option('--label-words <file>', 'for T5: the word that stands for each class, one a line')
+    .addOption(
+      new Option(
+        '--columns <names>',
+        'columns to read: text=NAME,text_pair=NAME,label=NAME or image=NAME,label=NAME',
+      ).argParser(parseColumns),
+    );
 }
 
 /** @throws StockpotError USAGE without --data */
@@ -41,11 +59,12 @@ export function evaluationOptions(o: EvaluationCommandOptions, run: RunOptions):
   if (!o.data) {
     throw new StockpotError('USAGE', 'expected --data DATA', {
       remedy:
-        'Name labelled data: a folder with a sub-folder of images a class, NAME.tar shards, or a .safetensors file.',
+        'Name labelled data: a folder with a sub-folder of images a class, NAME.tar shards, texts (.tsv, .csv, .jsonl), .parquet files, or a .safetensors file.',
     });
   }
-  const { config, key, dtype, batchSize, cacheMemory, skipBad } = o;
-  return { ...run, data: o.data, config, key, dtype, batchSize, cacheMemory, skipBad };
+  const { config, key, dtype, batchSize, cacheMemory, skipBad, tokenizer, labelWords, columns } = o;
+  const data = { data: o.data, tokenizer, labelWords, columns, cacheMemory, skipBad };
+  return { ...run, ...data, config, key, dtype, batchSize };
 }
 
 /** 0.9532 -> "95.32 %". */

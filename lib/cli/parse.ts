@@ -52,6 +52,21 @@ export function collectGlobs(text: string, before: string[] = []): string[] {
   return [...before, ...text.split(/,(?![^{]*\})/).filter((t) => t !== '')];
 }
 
+const COLUMNS = ['text', 'text_pair', 'label', 'image'];
+
+/** "text=review,label=sentiment" -> names of columns by what they are. */
+export function parseColumns(text: string) {
+  const names: Record<string, string> = {};
+  for (const part of text.split(',')) {
+    const [, as = '', name = ''] = /^([^=]*)=(.*)$/.exec(part) ?? [];
+    if (!COLUMNS.includes(as) || name === '')
+      throw new InvalidArgumentError(`expected ${COLUMNS.join('=…, ')}=… separated by commas.`);
+    names[as] = name;
+  }
+  const { text_pair: pair, ...rest } = names;
+  return pair === undefined ? rest : { ...rest, pair };
+}
+
 const UNIT_NAMES = ['B', 'kB', 'MB', 'GB', 'TB'];
 
 /** 1234567 -> "1.23 MB". */

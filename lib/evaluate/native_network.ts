@@ -8,6 +8,7 @@ import type { Graph, Network } from '../models/graph.js';
 import { type NetworkHandle, native } from '../native.js';
 import type { RunOptions } from '../progress.js';
 import { resolveThreads } from '../threads.js';
+import { assign, type Bucket } from './buckets.js';
 
 /** Examples at a time, unless a batch of them would take more memory than this. */
 const BATCH = 128;
@@ -19,6 +20,8 @@ export interface NetworkOptions {
   batch?: number;
   /** For tests: the variant of the operations. */
   variant?: string;
+  /** The same network for shorter texts, their lengths rising. */
+  shorter?: readonly Bucket<Graph>[];
 }
 
 /** One graph's plan and memory in the addon. */
@@ -36,7 +39,8 @@ class Runner {
 
   static create(graph: Graph, largest: number, options: NetworkOptions): Runner {
     const perExample = graph.values.reduce((n, v) => n + v.rows * v.columns * 4, 0);
-    const batch = Math.max(1, Math.min(largest, Math.floor(BATCH_BYTES / Math.max(1, perExample))));
+    const room = BATCH_BYTES / (1 + (options.shorter?.length ?? 0));
+    const batch = Math.max(1, Math.min(largest, Math.floor(room / Math.max(1, perExample))));
     const threads = resolveThreads(options.threads);
     try {
       const made = native().createNetwork(graph, batch, threads, options.variant ?? '');
@@ -87,7 +91,8 @@ export class NativeNetwork {
   private readonly sharedInputs: Record<string, Float32Array | Int32Array>;
 
   private constructor(
-    private readonly main: Runner,
+    /** By the length of texts; the last takes every example. */
+    private readonly buckets: readonly Bucket<Runner>[],
     private readonly classes: Runner | undefined,
     readonly numClasses: number,
     constants: Network['constants'],
@@ -98,16 +103,28 @@ export class NativeNetwork {
   }
 
   static create(network: Network, options: NetworkOptions = {}): NativeNetwork {
-    const main = Runner.create(network.graph, options.batch ?? BATCH, options);
+    const whole = { length: Number.POSITIVE_INFINITY, value: network.graph };
+    const buckets = [...(options.shorter ?? []), whole].map(({ length, value }) => ({
+      length,
+      value: Runner.create(value, options.batch ?? BATCH, options),
+    }));
     const classes = network.classes
       ? Runner.create(network.classes, network.numClasses, options)
       : undefined;
-    return new NativeNetwork(main, classes, network.numClasses, network.constants);
+    return new NativeNetwork(buckets, classes, network.numClasses, network.constants);
   }
 
-  /** Examples that are run at a time. */
+  private get main(): Runner {
+    return (this.buckets.at(-1) as Bucket<Runner>).value;
+  }
+
+  private get runners(): Runner[] {
+    return [...this.buckets.map((b) => b.value), ...(this.classes ? [this.classes] : [])];
+  }
+
+  /** Most examples that are run at a time. */
   get batch(): number {
-    return this.main.batch;
+    return Math.max(...this.buckets.map((b) => b.value.batch));
   }
 
   /** Instruction set of the operations; the last bits of logits depend on it. */
@@ -115,14 +132,14 @@ export class NativeNetwork {
     return this.main.variant;
   }
 
-  /** What is run. */
+  /** What is run; the same for shorter texts gives the same logits. */
   get graphs(): Graph[] {
     return [this.main.graph, ...(this.classes ? [this.classes.graph] : [])];
   }
 
   /** Bytes of weights and activations. */
   get bytes(): number {
-    return this.main.bytes + (this.classes?.bytes ?? 0);
+    return this.runners.reduce((n, r) => n + r.bytes, 0);
   }
 
   /**
@@ -135,8 +152,7 @@ export class NativeNetwork {
     run: RunOptions = {},
   ): Promise<void> {
     this.features = undefined;
-    for (const runner of [this.main, this.classes]) {
-      if (!runner) continue;
+    for (const runner of this.runners) {
       const ids = new Map(runner.graph.weights.map((w, i) => [w.name, i]));
       const used = tensors.filter((t) => ids.has(t.storedName));
       const found = new Set(used.map((t) => t.storedName));
@@ -172,14 +188,21 @@ export class NativeNetwork {
     run: RunOptions = {},
   ): Promise<Float32Array> {
     const shared = { ...this.sharedInputs, ...(await this.classFeatures(data, run)) };
-    const n = indices.length;
-    const out = new Float32Array(n * this.main.columns);
-    for (let at = 0; at < n; at += this.main.batch) {
-      throwIfAborted(run.signal);
-      const part = Array.prototype.slice.call(indices, at, at + this.main.batch) as number[];
-      const inputs = await data.batch(part);
-      const logits = out.subarray(at * this.main.columns, (at + part.length) * this.main.columns);
-      await this.main.run({ ...inputs, ...shared }, part.length, logits, run);
+    const { columns } = this.main;
+    const out = new Float32Array(indices.length * columns);
+    const places = assign(this.buckets, data.tokens, indices);
+    for (const [b, { length, value }] of this.buckets.entries()) {
+      const mine = places[b] as number[];
+      for (let at = 0; at < mine.length; at += value.batch) {
+        throwIfAborted(run.signal);
+        const part = mine.slice(at, at + value.batch);
+        const examples = part.map((place) => indices[place] as number);
+        const inputs = await data.batch(examples, Number.isFinite(length) ? length : undefined);
+        const logits = new Float32Array(part.length * columns);
+        await value.run({ ...inputs, ...shared }, part.length, logits, run);
+        for (const [row, place] of part.entries())
+          out.set(logits.subarray(row * columns, (row + 1) * columns), place * columns);
+      }
     }
     return out;
   }

@@ -8,15 +8,16 @@ import { type Matched, type MatchOptions, matchTensors } from '../merge/match.js
 import { type OutputDType, planTensors } from '../merge/plan.js';
 import { resolveWeights, type Weighting } from '../merge/weights.js';
 import type { Network } from '../models/graph.js';
-import { buildNetwork, findConfig } from '../models/index.js';
+import { buildNetwork, findConfig, type Graph } from '../models/index.js';
 import type { RunOptions } from '../progress.js';
+import { type Bucket, bucketLengths, mostBuckets } from './buckets.js';
 import { NativeNetwork } from './native_network.js';
 
 export interface EvaluationOptions
   extends RunOptions,
     MatchOptions,
-    Pick<DataOptions, 'cacheMemory' | 'skipBad'> {
-  /** Labelled data: a tensor file, a folder of classes, or tar shards. */
+    Pick<DataOptions, 'cacheMemory' | 'skipBad' | 'tokenizer' | 'labelWords' | 'columns'> {
+  /** Labelled data: a tensor file, a folder of classes, tar shards, text files or parquet files. */
   data: string | readonly string[];
   /** The config, where none lies beside the first ingredient. */
   config?: string;
@@ -40,6 +41,8 @@ export class Session {
     readonly data: DataSet,
     /** What is run. */
     readonly definition: Network,
+    /** The same for shorter texts. */
+    private readonly shorter: readonly Bucket<Graph>[],
     readonly matched: readonly Matched[],
     readonly notes: readonly string[],
     private readonly options: EvaluationOptions,
@@ -67,14 +70,12 @@ export class Session {
       config: options.config,
     });
     try {
-      const network = buildNetwork(
-        first,
-        await findConfig(first.path, options.config),
-        dimensionsOf(data),
-      );
+      const config = await findConfig(first.path, options.config);
+      const network = buildNetwork(first, config, dimensionsOf(data));
       checkLabels(data, network.numClasses);
+      const shorter = shorterGraphs(first, config, data, network.graph);
       const said = [...checkpoints.flatMap((c) => c.notes), ...notes, ...data.notes];
-      return new Session(checkpoints, data, network, matched, said, options);
+      return new Session(checkpoints, data, network, shorter, matched, said, options);
     } catch (e) {
       await data.close();
       throw e;
@@ -86,6 +87,7 @@ export class Session {
     this.made ??= NativeNetwork.create(this.definition, {
       threads: this.options.threads,
       batch: this.options.batchSize,
+      shorter: this.shorter,
     });
     return this.made;
   }
@@ -115,6 +117,22 @@ export class Session {
   async close(): Promise<void> {
     await this.data.close();
   }
+}
+
+/** The network planned for the shorter ones of the data's texts too. */
+function shorterGraphs(
+  first: Checkpoint,
+  config: unknown,
+  data: DataSet,
+  graph: Graph,
+): Bucket<Graph>[] {
+  if (!data.tokens) return [];
+  const lengths = bucketLengths(data.tokens, mostBuckets(graph)).slice(0, -1);
+  const dimensions = dimensionsOf(data);
+  return lengths.map((length) => ({
+    length,
+    value: buildNetwork(first, config, { ...dimensions, sequenceLength: length }).graph,
+  }));
 }
 
 /** What the data says about the network's sizes. */

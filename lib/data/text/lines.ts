@@ -77,7 +77,8 @@ function refuseOther(path: string, first: Buffer): void {
   const begins = first.toString('latin1', 0, 64);
   if (begins.startsWith('version https://git-lfs'))
     throw refused(path, 'is a Git LFS pointer, not the data', 'Run: git lfs pull');
-  if (begins.startsWith('\xff\xfe') || begins.startsWith('\xfe\xff'))
+  const wide = [0, 1].some((odd) => [0, 2, 4, 6].every((i) => begins[i + odd] === '\0'));
+  if (begins.startsWith('\xff\xfe') || begins.startsWith('\xfe\xff') || wide)
     throw refused(path, 'is written in UTF-16', 'Save it as UTF-8.');
   if (['PAR1', 'PK\x03\x04', '\x1f\x8b'].some((magic) => begins.startsWith(magic)))
     throw refused(path, 'is a compressed or binary file', 'Unpack it first.');

@@ -35,8 +35,9 @@ export async function textSet(
 ): Promise<DataSet> {
   const { limit, known, labelIds } = options;
   const store = new TokenStore();
-  const rows: { file: string; label: string }[] = [];
-  const bad: Mismatch[] = [];
+  const rows: { at: number; file: string; label: string }[] = [];
+  const problems: { at: number; file: string; message: string }[] = [];
+  let at = 0;
   const progress = reporter(source.bytes, options);
   let cut = 0;
   let read = 0;
@@ -47,15 +48,16 @@ export async function textSet(
       breathed = performance.now();
       throwIfAborted(options.signal);
     }
+    at++;
     if ('problem' in row) {
-      bad.push({ file: row.file, message: row.problem });
+      problems.push({ at, file: row.file, message: row.problem });
       continue;
     }
     progress(row.read - read);
     read = row.read;
     const label = row.label.trim();
     if (label === '') {
-      bad.push({ file: row.file, message: 'has no label' });
+      problems.push({ at, file: row.file, message: 'has no label' });
       continue;
     }
     try {
@@ -63,25 +65,28 @@ export async function textSet(
       if (encoded.ids.length === 0) throw new Error('has no tokens');
       if (encoded.cut) cut++;
       store.add(encoded);
-      rows.push({ file: row.file, label });
+      rows.push({ at, file: row.file, label });
     } catch (e) {
-      bad.push({ file: row.file, message: (e as Error).message });
+      problems.push({ at, file: row.file, message: (e as Error).message });
     }
   }
   throwIfAborted(options.signal);
   const meaning = classLabels(source.path, labelsOf(rows), known, source.classNames);
   const kept: number[] = [];
   const labels: number[] = [];
-  for (const [i, { file, label }] of rows.entries()) {
-    const at = meaning.classOf(label);
-    if (at === undefined) {
+  for (const [i, { at, file, label }] of rows.entries()) {
+    const place = meaning.classOf(label);
+    if (place === undefined) {
       const shown = JSON.stringify(label.slice(0, 40));
-      bad.push({ file, message: `has the label ${shown}, expected ${meaning.expected}` });
+      problems.push({ at, file, message: `has the label ${shown}, expected ${meaning.expected}` });
       continue;
     }
     kept.push(i);
-    labels.push(at);
+    labels.push(place);
   }
+  const bad: Mismatch[] = problems
+    .sort((a, b) => a.at - b.at)
+    .map(({ file, message }) => ({ file, message }));
   if (bad.length > 0 && !options.skipBad) throw badExamples(source.path, bad, kept.length);
   refuseEmpty(source.path, kept.length);
   const tokens = Int32Array.from(kept, (i) => store.length(i));
