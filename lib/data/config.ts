@@ -64,6 +64,12 @@ export class Config {
     return out;
   }
 
+  /** Null where there is no list. */
+  list(key: string): readonly unknown[] | null {
+    const v = this.values[key];
+    return Array.isArray(v) ? v : null;
+  }
+
   flag(key: string, otherwise: boolean): boolean {
     const v = this.values[key] ?? otherwise;
     if (typeof v !== 'boolean') throw this.refuse(key, 'true or false');

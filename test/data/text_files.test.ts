@@ -308,6 +308,18 @@ describe('a set of texts', () => {
     expect(Math.max(...((await open(path)).tokens ?? []))).toBeGreaterThan(7);
   });
 
+  it('has no token types where the tokenizer’s settings leave them out', async () => {
+    await writeFile(
+      at('model', 'tokenizer_config.json'),
+      '{"model_input_names": ["input_ids", "attention_mask"]}',
+    );
+    const data = await open(glue('mrpc.tsv'));
+    await writeFile(at('model', 'tokenizer_config.json'), '{}');
+    expect(data.inputs.map((i) => i.name)).toEqual(['input_ids', 'attention_mask']);
+    expect(Object.keys(await data.batch([0]))).toEqual(['input_ids', 'attention_mask']);
+    expect((await open(glue('mrpc.tsv'))).contentHash).not.toBe(data.contentHash);
+  });
+
   it('has a hash of its tokens and labels', async () => {
     const hash = async (content: string) =>
       (await open(await file('hash.tsv', content))).contentHash;

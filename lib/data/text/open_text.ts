@@ -53,6 +53,7 @@ export async function openText(source: TextSource, options: OpenOptions): Promis
     known,
     labelIds: words?.ids,
     limit: limitOf(config, settings),
+    types: settings?.list('model_input_names')?.includes('token_type_ids') ?? true,
   });
 }
 

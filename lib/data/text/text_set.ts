@@ -13,6 +13,8 @@ import type { TextTokenizer } from './tokenizer.js';
 export interface TextSetOptions extends RunOptions {
   /** Most tokens of an example; what is longer is cut. */
   limit: number;
+  /** Whether the network is told which of two texts a token is of. */
+  types: boolean;
   /** Lists of names that the network has for its classes. */
   known: readonly (readonly string[])[];
   /** Int32 [classes, L], for text-to-text. */
@@ -98,7 +100,11 @@ export async function textSet(
     count: kept.length,
     labels: Int32Array.from(labels),
     classNames: meaning.classNames,
-    inputs: [input('input_ids'), input('attention_mask'), input('token_type_ids')],
+    inputs: [
+      input('input_ids'),
+      input('attention_mask'),
+      ...(options.types ? [input('token_type_ids')] : []),
+    ],
     shared: labelIds ? { label_ids: labelIds } : {},
     tokens,
     batch: async (indices, length = longest) => {
@@ -106,9 +112,10 @@ export async function textSet(
         if (kept[i] === undefined) throw new RangeError(`there is no example ${i}`);
         return kept[i];
       });
-      return store.padded(examples, length, tokenizer.padding);
+      const { token_type_ids, ...always } = store.padded(examples, length, tokenizer.padding);
+      return options.types ? { ...always, token_type_ids } : always;
     },
-    contentHash: hashOf(store, kept, labels, labelIds),
+    contentHash: hashOf(store, kept, labels, options),
     skipped: bad,
     notes: [
       ...meaning.notes,
@@ -127,9 +134,9 @@ function hashOf(
   store: TokenStore,
   kept: readonly number[],
   labels: readonly number[],
-  labelIds?: TensorData,
+  { types, labelIds }: TextSetOptions,
 ): string {
-  const hash = createHash('sha256').update('text\n');
+  const hash = createHash('sha256').update(`text ${types}\n`);
   for (const [i, example] of kept.entries()) {
     hash.update(`${labels[i]} ${store.length(example)}\n`);
     store.update(hash, example);
