@@ -64,6 +64,13 @@ export class Config {
     return out;
   }
 
+  /** Entries of this object whose values are numbers. */
+  numbers(): [string, number][] {
+    return Object.entries(this.values).filter(
+      (e): e is [string, number] => typeof e[1] === 'number',
+    );
+  }
+
   /** Null where there is no list. */
   list(key: string): readonly unknown[] | null {
     const v = this.values[key];
@@ -124,16 +131,22 @@ export async function folderOf(model: string): Promise<string> {
   return info.isDirectory() ? model : dirname(model);
 }
 
-/** The classes that a network's config names (transformers: `id2label`; timm: `label_names`), by class. */
+/** The classes that a network's config names (transformers: `id2label`, or `label2id`), by class. */
 export async function classNamesOf(model: string, config?: string): Promise<string[] | undefined> {
   const file = config ?? join(await folderOf(model), 'config.json');
   const c = config === undefined ? await Config.readIfThere(file) : await Config.read(file);
-  const names = c?.object('id2label')?.strings();
-  if (!names?.size) return undefined;
+  const named = c?.object('id2label')?.strings();
+  const names = named?.size
+    ? [...named]
+    : c
+        ?.object('label2id')
+        ?.numbers()
+        .map(([n, id]) => [`${id}`, n]);
+  if (!names?.length) return undefined;
   const out: string[] = [];
-  for (const [id, name] of names) {
+  for (const [id = '', name = ''] of names) {
     if (!/^\d{1,7}$/.test(id)) return undefined;
     out[Number(id)] = name;
   }
-  return out.length === names.size ? out : undefined;
+  return out.length === names.length && !out.includes(undefined as never) ? out : undefined;
 }

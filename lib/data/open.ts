@@ -74,10 +74,23 @@ async function openByKind(paths: readonly string[], options: DataOptions): Promi
   if (!info.isDirectory()) throw unknownKind(first);
   const inside = await readdir(first);
   for (const ending of ['.tar', '.parquet']) {
-    const files = sortByBytes(inside.filter((n) => n.endsWith(ending))).map((n) => join(first, n));
+    const names = sortByBytes(inside.filter((n) => n.endsWith(ending)));
+    if (ending === '.parquet') refuseSplits(first, names);
+    const files = names.map((n) => join(first, n));
     if (files.length > 0) return openFiles(ending.slice(1), files, options);
   }
   return images(options, (k) => imageFolder(first, k));
+}
+
+/** A folder of the hub holds all splits of a data set, of which only one is meant. */
+function refuseSplits(path: string, names: readonly string[]): void {
+  const splits = names.map((n) => /^(train|validation|valid|dev|test)\b/.exec(n)?.[1]);
+  const found = [...new Set(splits)].filter((s) => s !== undefined);
+  if (found.length < 2) return;
+  throw new StockpotError('USAGE', `${path}: holds several splits: ${found.join(', ')}`, {
+    file: path,
+    remedy: `Name the files of one: ${join(path, `${found[0]}-*.parquet`)}.`,
+  });
 }
 
 async function openFiles(

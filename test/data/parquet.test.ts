@@ -145,6 +145,15 @@ describe('refused', () => {
     expect(e.remedy).toMatch(/--columns text=NAME,label=NAME/);
   });
 
+  it('a folder with several splits', async () => {
+    await mkdir(at('splits'));
+    for (const name of ['train-00000-of-00001.parquet', 'test-00000-of-00001.parquet'])
+      writeFileSync(at('splits', name), readFileSync(fixture('pairs.parquet')));
+    const e = await failure(openDataSet(at('splits'), { tokenizer }), 'USAGE');
+    expect(e.message).toMatch(/holds several splits: test, train/);
+    expect(e.remedy).toMatch(/test-\*\.parquet/);
+  });
+
   it('files of different sets', async () => {
     const mixed = [shards[0] as string, fixture('broken.parquet')];
     const e = await failure(openDataSet(mixed, { model }), 'MISMATCH');

@@ -353,8 +353,10 @@ describe('a tensor file', () => {
     await failure(openDataSet(at('absent')), 'NOT_FOUND');
     await failure(openDataSet(''), 'USAGE');
     await failure(openDataSet([at('a.tar'), at('b')]), 'USAGE');
+    await put(at('x.txt'), 'text,label\n');
+    expect((await failure(openDataSet(at('x.txt')), 'UNSUPPORTED')).message).toContain('x.txt');
     await put(at('x.csv'), 'text,label\n');
-    expect((await failure(openDataSet(at('x.csv')), 'UNSUPPORTED')).message).toContain('.csv');
+    await failure(openDataSet(at('x.csv')), 'USAGE'); // no tokenizer
     await failure(openDataSet(await folder('unprepared', { a: [1] })), 'USAGE');
   });
 });

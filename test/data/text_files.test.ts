@@ -89,6 +89,7 @@ describe('layouts', () => {
       '{"premise":"x","hypothesis":"y","label":true}',
       [[1, 'x', 'y', '1']],
     ],
+    ['capitals', 'l.csv', 'ID, Text,Label\n7,x,1\n', [[2, 'x', undefined, '1']]],
     ['no line end at the end', 'k.csv', 'text,label\nx,1', [[2, 'x', undefined, '1']]],
   ])('%s', async (_, name, content, expected) => {
     expect(await rows(await file(name, content))).toEqual(expected);
@@ -259,6 +260,19 @@ describe('labels', () => {
     expect(classes(['no', 'yes'], [['yes', 'no']], ['no', 'yes'])).toEqual([1, 0]);
     expect(classes(['no', 'yes'], [['LABEL_0', 'LABEL_1']], ['no', 'yes'])).toEqual([0, 1]);
     expect(classes(['yes', 'no'], [], ['yes', 'no'])).toEqual([0, 1]);
+  });
+
+  it('are the config’s by id2label, or by label2id', async () => {
+    const path = glue('rte.tsv');
+    const config = (name: string, value: object) =>
+      file(name, JSON.stringify({ model_type: 'bert', ...value }));
+    const names = { 1: 'entailment', 0: 'not_entailment' };
+    const byId = await open(path, { config: await config('id.json', { id2label: names }) });
+    const byLabel = await open(path, {
+      config: await config('label.json', { label2id: { entailment: 1, not_entailment: 0 } }),
+    });
+    expect([...byId.labels]).toEqual([...byLabel.labels]);
+    expect([...byId.labels]).toEqual([...(await open(path)).labels].map((l) => 1 - l));
   });
 
   it('say how names were numbered', async () => {

@@ -29,24 +29,37 @@ const LAYOUTS: readonly ColumnNames[] = [
   { text: 'sentence', label: 'label' }, // SST-2, CoLA
 ];
 
-/** The columns to read, of those that there are. */
+/** The columns to read, of those that there are; capitals and spaces round a name do not count where none is exact. */
 export function columnsOf(
   names: readonly string[],
   wanted?: Partial<ColumnNames>,
 ): ColumnNames | undefined {
-  const fits = (l: ColumnNames) =>
-    [l.text, l.label, ...(l.pair === undefined ? [] : [l.pair])].every((n) => names.includes(n));
-  if (!wanted) return LAYOUTS.find(fits);
-  const layout = LAYOUTS.find((l) => fits({ ...l, ...wanted })) ?? { text: 'text', label: 'label' };
-  const { text, label } = { ...layout, ...wanted };
-  const pair = wanted.text === undefined ? (wanted.pair ?? layout.pair) : wanted.pair;
-  const columns = { text, label, pair };
-  return fits(columns) ? columns : undefined;
+  const find = (name: string) =>
+    names.find((n) => n === name) ?? names.find((n) => plain(n) === plain(name));
+  const fitted = ({ text, pair, label }: ColumnNames): ColumnNames | undefined => {
+    const found = {
+      text: find(text),
+      pair: pair === undefined ? '' : find(pair),
+      label: find(label),
+    };
+    if (found.text === undefined || found.pair === undefined || found.label === undefined)
+      return undefined;
+    return { text: found.text, pair: found.pair || undefined, label: found.label };
+  };
+  for (const layout of LAYOUTS) {
+    // A text that is named has the second text that is named, or none.
+    const own = wanted?.text === undefined ? layout : { ...layout, pair: undefined };
+    const found = fitted({ ...own, ...wanted });
+    if (found) return found;
+  }
+  return undefined;
 }
+
+const plain = (name: string): string => name.trim().toLowerCase();
 
 /** Whether a first row names columns: one of its cells is a name that texts or labels have in a layout. */
 export const isHeader = (cells: readonly string[]): boolean =>
-  cells.some((c) => LAYOUTS.some((l) => c === l.text || c === l.label));
+  cells.some((c) => LAYOUTS.some((l) => plain(c) === plain(l.text) || plain(c) === plain(l.label)));
 
 /** The places of columns in a table without names, by its first row. */
 export function placesWithoutNames(cells: readonly string[]): ColumnPlaces | undefined {
