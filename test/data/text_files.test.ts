@@ -275,6 +275,12 @@ describe('labels', () => {
     expect([...byId.labels]).toEqual([...(await open(path)).labels].map((l) => 1 - l));
   });
 
+  it('that the network names otherwise are a note, unless its names are none', () => {
+    const notes = (known: string[]) => classLabels('x', ['a', 'b'], [known]).notes.join();
+    expect(notes(['good', 'bad'])).toMatch(/not those of the config's id2label \(good, bad\)/);
+    expect(notes(['LABEL_0', 'LABEL_1'])).not.toMatch(/id2label/);
+  });
+
   it('say how names were numbered', async () => {
     const data = await open(glue('rte.tsv'));
     expect(data.notes.join()).toMatch(/byte order of their names: 0 entailment, 1 not_entailment/);

@@ -80,7 +80,7 @@ describe('a network on GLUE’s files gives what transformers gives', () => {
     expect(soup.value).toBeCloseTo(value, 12);
   });
 
-  it('with JSON lines and parquet alike', async () => {
+  it('with JSON lines alike', async () => {
     const run = await stockpot([
       ...['evaluate', glue('bert0'), '--json', ...flags('bert')],
       ...['--data', glue('sst2.tsv')],
