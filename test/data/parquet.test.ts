@@ -177,6 +177,16 @@ describe('refused', () => {
     await failure(openDataSet(at('absent.parquet'), { tokenizer }), 'NOT_FOUND');
   });
 
+  it('a number of rows that cannot be', async () => {
+    const file = await ParquetFile.open(fixture('pairs.parquet'));
+    const { metadata } = file as unknown as { metadata: { row_groups: { num_rows: bigint }[] } };
+    (metadata.row_groups[0] as { num_rows: bigint }).num_rows = 10n ** 12n;
+    const read = async () => {
+      for await (const _ of file.read(['label']));
+    };
+    expect((await failure(read(), 'UNSUPPORTED')).message).toMatch(/1000000000000 rows/);
+  });
+
   it('any byte that is changed: an answer or a StockpotError, never a crash', async () => {
     const whole = readFileSync(fixture('pairs.parquet'));
     for (let i = 0; i < whole.length; i += 7) {

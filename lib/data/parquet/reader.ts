@@ -1,11 +1,14 @@
 import { open, stat } from 'node:fs/promises';
-import type { AsyncBuffer, FileMetaData, SchemaTree } from 'hyparquet';
+import type { AsyncBuffer, Compressors, FileMetaData, SchemaTree } from 'hyparquet';
 import { isObject } from '../../checkpoint/json.js';
 import { fileError } from '../../checkpoint/open.js';
 import { StockpotError } from '../../errors.js';
 
 /** Most bytes of the wanted columns in one row group, which are held at a time. */
 const LARGEST_GROUP = 2 ** 30;
+
+/** Most rows in one row group, which become objects; also where repeated values take no room in the file. */
+const MOST_ROWS = 2 ** 24;
 
 /** What a column holds, as far as it matters here. */
 export interface ParquetColumn {
@@ -99,6 +102,13 @@ export class ParquetFile {
           },
         );
       }
+      if (!(rowEnd - from >= 0 && rowEnd - from <= MOST_ROWS)) {
+        throw new StockpotError(
+          'UNSUPPORTED',
+          `${this.path}: row group ${g} says that it has ${group.num_rows} rows, more than the ${MOST_ROWS} that are held at a time`,
+          { file: this.path, remedy: 'Write it with smaller row groups.' },
+        );
+      }
       if (signal?.aborted) throw new StockpotError('ABORTED', 'aborted');
       let rows: ParquetRow[];
       try {
@@ -108,7 +118,7 @@ export class ParquetFile {
           columns: [...columns],
           rowStart: from,
           rowEnd,
-          compressors,
+          compressors: bounded(compressors),
           utf8: false,
           geoparquet: false,
         });
@@ -126,6 +136,19 @@ export class ParquetFile {
     }
   }
 }
+
+/** Compressors that unpack no more than may be held. */
+const bounded = (all: Compressors): Compressors =>
+  Object.fromEntries(
+    Object.entries(all).map(([name, unpack]) => [
+      name,
+      (input: Uint8Array, length: number) => {
+        if (!(length >= 0 && length <= LARGEST_GROUP))
+          throw new Error(`a page says that it has ${length} bytes`);
+        return unpack(input, length);
+      },
+    ]),
+  );
 
 async function slice(path: string, from: number, to: number): Promise<ArrayBuffer> {
   const length = to - from;
