@@ -187,6 +187,21 @@ describe('refused', () => {
     expect((await failure(read(), 'UNSUPPORTED')).message).toMatch(/1000000000000 rows/);
   });
 
+  it('a row group that does not fit', async () => {
+    const file = await ParquetFile.open(fixture('pairs.parquet'));
+    const { metadata } = file as unknown as {
+      metadata: { row_groups: { columns: { meta_data: { total_uncompressed_size: bigint } }[] }[] };
+    };
+    for (const c of metadata.row_groups[0]?.columns ?? [])
+      c.meta_data.total_uncompressed_size = 2n ** 31n;
+    const read = async () => {
+      for await (const _ of file.read(['sentence1']));
+    };
+    const e = await failure(read(), 'UNSUPPORTED');
+    expect(e.message).toMatch(/row group 0 has 2147483648 bytes in sentence1/);
+    expect(e.remedy).toMatch(/smaller row groups/);
+  });
+
   it('any byte that is changed: an answer or a StockpotError, never a crash', async () => {
     const whole = readFileSync(fixture('pairs.parquet'));
     for (let i = 0; i < whole.length; i += 7) {
