@@ -23,6 +23,8 @@ export type ErrorCode =
   | 'NO_SPACE'
   /** `verify` found that the soup is not what its record says. */
   | 'VERIFY'
+  /** A user's function or program that evaluates soups failed, or gave nothing that can be used. */
+  | 'EVALUATOR'
   /** Aborted by an AbortSignal or a signal of the operating system. */
   | 'ABORTED'
   /** The native addon is missing or does not load; or a device is not usable. */

@@ -11,6 +11,7 @@ export type {
 export { type Devices, devices } from './devices.js';
 export { type Difference, diff, type TensorDifference } from './diff.js';
 export { type ErrorCode, type ErrorInfo, type Mismatch, StockpotError } from './errors.js';
+export { type CommandOptions, commandEvaluator } from './evaluate/command.js';
 export { type Ensemble, type EnsembleOptions, ensemble } from './evaluate/ensemble.js';
 export { type Evaluation, evaluate, type ModelMetrics } from './evaluate/evaluate.js';
 export type {
@@ -18,6 +19,7 @@ export type {
   Evaluator,
   EvaluatorFunction,
   FunctionResult,
+  SoupTensor,
 } from './evaluate/evaluator.js';
 export type { Metric, Metrics } from './evaluate/metrics.js';
 export { type NativeEvaluator, nativeEvaluator } from './evaluate/native_evaluator.js';

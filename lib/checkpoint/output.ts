@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { constants, rmSync, type Stats } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import {
   chmod,
   copyFile,
@@ -22,6 +22,7 @@ import { StockpotError } from '../errors.js';
 import { native } from '../native.js';
 import { fileError } from './open.js';
 import { isSideFile } from './side_files.js';
+import { guard, unguard } from './unfinished.js';
 
 /** A name ending in .safetensors is a file; anything else is a folder. */
 export const isFileOutput = (path: string): boolean => path.endsWith('.safetensors');
@@ -279,26 +280,6 @@ export class AtomicOutput {
     this.handles = [];
     await Promise.all(handles.map((h) => h.close()));
   }
-}
-
-/** What is being written in this process: removed when it ends, however that happens short of being killed. */
-const unfinished = new Set<string>();
-
-const removeUnfinished = (): void => {
-  for (const path of unfinished) rmSync(path, { recursive: true, force: true });
-};
-
-/** The addon removes it when a worker is terminated, this when somebody calls process.exit(). */
-function guard(path: string): void {
-  native().guard(path);
-  if (unfinished.size === 0) process.on('exit', removeUnfinished);
-  unfinished.add(path);
-}
-
-function unguard(path: string): void {
-  native().unguard(path);
-  unfinished.delete(path);
-  if (unfinished.size === 0) process.off('exit', removeUnfinished);
 }
 
 /** Makes a folder and those above it; gives the uppermost that it made. (Node's own loops for ever in /proc.) */

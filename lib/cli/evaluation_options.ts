@@ -4,7 +4,7 @@ import { StockpotError } from '../errors.js';
 import type { EvaluationOptions } from '../evaluate/session.js';
 import type { OutputDType } from '../merge/plan.js';
 import type { RunOptions } from '../progress.js';
-import { parseColumns, parseCount, parseSize } from './parse.js';
+import { collectGlobs, parseColumns, parseCount, parseSeconds, parseSize } from './parse.js';
 import type { CommonOptions } from './run.js';
 
 /** Options of every command that runs a network on data. */
@@ -19,6 +19,11 @@ export interface EvaluationCommandOptions extends CommonOptions {
   tokenizer?: string;
   labelWords?: string;
   columns?: DataOptions['columns'];
+  graph?: string;
+  graphWeights?: string;
+  graphKeep?: string[];
+  evaluate?: string;
+  timeout?: number;
 }
 
 export function addEvaluationOptions(command: Command): Command {
@@ -51,6 +56,20 @@ export function addDataOptions(command: Command): Command {
         '--columns <names>',
         'columns to read: text=NAME,text_pair=NAME,label=NAME or image=NAME,label=NAME',
       ).argParser(parseColumns),
+    )
+    .option(
+      '--graph <file.onnx>',
+      "run this ONNX graph, with the soup's weights in place of its own",
+    )
+    .option(
+      '--graph-weights <model>',
+      'the checkpoint that the graph was exported from, where it is none of the ingredients',
+    )
+    .addOption(
+      new Option(
+        '--graph-keep <glob>',
+        "constants of the graph that stay, though they are no tensors of the soup's (repeatable)",
+      ).argParser(collectGlobs),
     );
 }
 
@@ -63,9 +82,26 @@ export function evaluationOptions(o: EvaluationCommandOptions, run: RunOptions):
     });
   }
   const { config, key, dtype, batchSize, cacheMemory, skipBad, tokenizer, labelWords, columns } = o;
+  const { graph, graphWeights, graphKeep, device } = o;
   const data = { data: o.data, tokenizer, labelWords, columns, cacheMemory, skipBad };
-  return { ...run, ...data, config, key, dtype, batchSize };
+  const graphs = { graph, graphWeights, graphKeep, device };
+  return { ...run, ...data, ...graphs, config, key, dtype, batchSize };
 }
 
 /** 0.9532 -> "95.32 %". */
 export const percent = (x: number): string => `${(100 * x).toFixed(2)} %`;
+
+/** For commands that can leave the evaluation to a program. */
+export function addProgramOptions(command: Command): Command {
+  return command
+    .option(
+      '--evaluate <cmd>',
+      "a program that says how good a soup is: 'CMD {soup}' (its last line: a number or JSON)",
+    )
+    .addOption(
+      new Option(
+        '--timeout <seconds>',
+        'how long the program may take for one soup (default: without end)',
+      ).argParser(parseSeconds),
+    );
+}

@@ -1,16 +1,15 @@
 import { type Command, Option } from 'commander';
 import { StockpotError } from '../errors.js';
 import type { Metric } from '../evaluate/metrics.js';
-import { NativeEvaluator } from '../evaluate/native_evaluator.js';
 import type { Accept } from '../evaluate/rejection.js';
-import { Session } from '../evaluate/session.js';
 import { type GreedyOptions, greedy } from '../recipes/greedy.js';
 import {
   addEvaluationOptions,
+  addProgramOptions,
   type EvaluationCommandOptions,
-  evaluationOptions,
   percent,
 } from './evaluation_options.js';
+import { openEvaluator } from './evaluator.js';
 import { runCommand } from './run.js';
 import {
   addSoupOptions,
@@ -29,7 +28,7 @@ type Options = SoupCommandOptions &
 
 export function greedyCommand(command: Command): Command {
   addSoupOptions(command);
-  addEvaluationOptions(command)
+  addProgramOptions(addEvaluationOptions(command))
     .description('add ingredients one by one, best first, while the held-out metric does not fall')
     .argument('<ingredient...>', 'checkpoints: files or folders')
     .addOption(
@@ -55,14 +54,13 @@ export function greedyCommand(command: Command): Command {
             remedy: 'Name the soup: -o soup.safetensors (a file) or -o soup (a folder).',
           });
         }
-        const evaluation = evaluationOptions(options, run);
         const soup = soupOptions(options);
-        const session = await Session.open(ingredients, { ...evaluation, ...soup });
+        const open = await openEvaluator(ingredients, options, run, soup);
         try {
-          const made = await greedy(session.checkpoints, options.output ?? 'soup', {
+          const made = await greedy(open.checkpoints, options.output ?? 'soup', {
             ...soup,
             ...run,
-            evaluator: new NativeEvaluator(session),
+            evaluator: open.evaluator,
             metric: options.metric,
             accept: options.accept,
             order: options.order,
@@ -78,10 +76,10 @@ export function greedyCommand(command: Command): Command {
           return {
             ...outcome,
             lines: [...outcome.lines, ...value],
-            notes: [...session.notes, ...(outcome.notes ?? [])],
+            notes: [...open.notes, ...(outcome.notes ?? [])],
           };
         } finally {
-          await session.close();
+          await open.close();
         }
       }),
     );

@@ -1,16 +1,15 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { StockpotError } from '../errors.js';
-import { NativeEvaluator } from '../evaluate/native_evaluator.js';
-import { Session } from '../evaluate/session.js';
 import type { Parametrisation } from '../learn/parametrisation.js';
 import type { By } from '../merge/groups.js';
 import { type LearnedOptions, type LearnedSoup, learned } from '../recipes/learned.js';
 import {
   addDataOptions,
+  addProgramOptions,
   type EvaluationCommandOptions,
-  evaluationOptions,
   percent,
 } from './evaluation_options.js';
+import { openEvaluator } from './evaluator.js';
 import { parseWhole, showBytes } from './parse.js';
 import { runCommand } from './run.js';
 import {
@@ -47,7 +46,7 @@ const parseBatch = (text: string): number | 'full' | 'auto' =>
 
 export function learnedCommand(command: Command): Command {
   addSoupOptions(command);
-  addDataOptions(command)
+  addProgramOptions(addDataOptions(command))
     .description('learn how much of each ingredient to take, by gradient descent on held-out data')
     .argument('<ingredient...>', 'checkpoints: files or folders')
     .addOption(
@@ -90,15 +89,19 @@ export function learnedCommand(command: Command): Command {
           });
         }
         const soup = soupOptions(options);
-        const evaluation = evaluationOptions({ ...options, batchSize: undefined }, run);
-        const session = await Session.open(ingredients, { ...evaluation, ...soup });
+        const open = await openEvaluator(
+          ingredients,
+          { ...options, batchSize: undefined },
+          run,
+          soup,
+        );
         try {
           const { by, parametrisation, lr, epochs, steps, batchSize, weightDecay } = options;
           const { temperature, optimizer, seed, resume } = options;
-          const made = await learned(session.checkpoints, options.output ?? 'soup', {
+          const made = await learned(open.checkpoints, options.output ?? 'soup', {
             ...soup,
             ...run,
-            evaluator: new NativeEvaluator(session),
+            evaluator: open.evaluator,
             by,
             parametrisation,
             lr,
@@ -111,9 +114,9 @@ export function learnedCommand(command: Command): Command {
             seed,
             resume,
           });
-          return outcome(made, session.notes);
+          return outcome(made, open.notes);
         } finally {
-          await session.close();
+          await open.close();
         }
       }),
     );
@@ -130,15 +133,21 @@ function outcome(made: LearnedSoup, notes: readonly string[]) {
       group: 'ingredients read once a step, a group at a time',
       disk: 'ingredients read twice a step',
     }[residence];
-    lines.push(
-      `  ${made.steps} steps, ${batch} examples at a time${segments > 1 ? `, activations computed again in ${segments} parts` : ''}`,
-      `  network with gradients ${showBytes(network)}, ${where} (${showBytes(ingredients)} held, ${showBytes(readsPerStep)} read a step)`,
-    );
+    const { evaluations } = made.plan;
+    if (evaluations !== undefined)
+      lines.push(
+        `  ${made.steps} steps of ${evaluations} evaluations each, ${showBytes(readsPerStep)} read a step`,
+      );
+    else
+      lines.push(
+        `  ${made.steps} steps, ${batch} examples at a time${segments > 1 ? `, activations computed again in ${segments} parts` : ''}`,
+        `  network with gradients ${showBytes(network)}, ${where} (${showBytes(ingredients)} held, ${showBytes(readsPerStep)} read a step)`,
+      );
   }
   if (made.metrics) {
     const [first, last] = [made.loss[0], made.loss.at(-1)];
     lines.push(
-      `  ${made.steps} steps: loss ${first?.toFixed(4) ?? '-'} to ${last?.toFixed(4) ?? '-'}; held-out accuracy ${percent(made.metrics.accuracy)}, loss ${made.metrics.loss.toFixed(4)}; beta ${made.beta.toFixed(4)}`,
+      `  ${made.steps} steps: loss ${first?.toFixed(4) ?? '-'} to ${last?.toFixed(4) ?? '-'}; held-out ${made.accuracy === null ? '' : `accuracy ${percent(made.accuracy)}, `}loss ${made.metrics.loss?.toFixed(4)}; beta ${made.beta.toFixed(4)}`,
     );
   }
   return { ...base, lines, notes: [...notes, ...(base.notes ?? [])] };

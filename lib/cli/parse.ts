@@ -38,6 +38,14 @@ export function parseWhole(text: string): number {
   return Number(text);
 }
 
+/** "30", "0.5": up to 24 days, the longest that a timer can wait. */
+export function parseSeconds(text: string): number {
+  const seconds = text.trim() === '' ? Number.NaN : Number(text);
+  if (!(seconds > 0 && seconds < 2 ** 31 / 1000))
+    throw new InvalidArgumentError('expected a number of seconds above 0.');
+  return seconds;
+}
+
 /** "1,0.5,2". */
 export function parseWeights(text: string): number[] {
   const weights = text.split(',').map((t) => (t.trim() === '' ? Number.NaN : Number(t)));

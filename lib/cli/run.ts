@@ -73,7 +73,8 @@ export async function runCommand(
   };
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt).on('SIGHUP', interrupt);
   try {
-    requireDevice(options.device);
+    // ONNX Runtime has devices of its own.
+    if (!('graph' in options)) requireDevice(options.device);
     const outcome = await work({
       signal: stop.signal,
       threads: options.threads,

@@ -1,5 +1,10 @@
+import { throwIfAborted } from '../checkpoint/job.js';
 import type { Checkpoint } from '../checkpoint/types.js';
-import { allMetrics, type Metrics } from './metrics.js';
+import type { RunOptions } from '../progress.js';
+import type { SoupOptions } from '../recipes/soup.js';
+import { makeCandidate } from './candidate.js';
+import { askEvaluator, saidBy, type WholeEvaluator } from './evaluator.js';
+import { allMetrics, type Metric, type Metrics } from './metrics.js';
 import { type EvaluationOptions, Session } from './session.js';
 
 export interface ModelMetrics extends Metrics {
@@ -32,4 +37,41 @@ export async function evaluate(
   } finally {
     await session.close();
   }
+}
+
+/** What an evaluator said; null where it did not. */
+export type SaidMetrics = { model: string } & { [K in keyof Metrics]: number | null };
+
+/**
+ * Evaluates models by a function or a program, each as a soup of itself alone.
+ * @param metric what a bare number stands for
+ * @throws StockpotError
+ */
+export async function evaluateWith(
+  models: readonly Checkpoint[],
+  evaluator: WholeEvaluator,
+  metric: Metric,
+  options: SoupOptions & RunOptions,
+): Promise<SaidMetrics[]> {
+  const results: SaidMetrics[] = [];
+  for (const model of models) {
+    throwIfAborted(options.signal);
+    const soup = makeCandidate('uniform', [model], [1], options);
+    const given = await askEvaluator(evaluator, soup, { beta: 1, signal: options.signal });
+    throwIfAborted(options.signal);
+    const { metrics } = saidBy(metric, given, evaluator.labels);
+    const said = (name: keyof Metrics) => metrics[name] ?? null;
+    const n = said('n') ?? evaluator.labels?.length ?? null;
+    const [accuracy, loss, ece] = [said('accuracy'), said('loss'), said('ece')];
+    results.push({
+      model: model.path,
+      n,
+      accuracy,
+      loss,
+      ece,
+      f1: said('f1'),
+      matthews: said('matthews'),
+    });
+  }
+  return results;
 }

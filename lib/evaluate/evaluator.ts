@@ -1,8 +1,10 @@
 import type { Writable } from 'node:stream';
+import type { DType } from '../checkpoint/dtype.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
 import type { LearningPlan } from '../learn/plan.js';
 import type { GroupWeights } from '../merge/groups.js';
+import type { OutputDType } from '../merge/plan.js';
 import type { ObjectiveOptions, OpenObjective } from '../recipes/objective.js';
 import type { Soup } from '../recipes/soup.js';
 import { allMetrics, type Metric, type Metrics } from './metrics.js';
@@ -16,8 +18,27 @@ export interface Candidate {
   readonly weights: readonly number[];
   /** Weights by group of tensors, in place of `weights`. */
   readonly mixture?: GroupWeights;
+  /** The type that it is rounded to (`SoupOptions.dtype`). */
+  readonly dtype?: OutputDType;
   /** Writes it, to the byte what the recipe would write for these weights. */
   save(output: string | Writable): Promise<Soup>;
+  /** Its tensors' names, types and shapes, in the order in which they would be saved. */
+  tensors(): Promise<{ name: string; dtype: DType; shape: readonly number[] }[]>;
+  /** One tensor, mixed now. @throws StockpotError USAGE for a name that it does not have */
+  tensor(name: string): Promise<SoupTensor>;
+  /** Saves it in a temporary folder, which is removed when `use` is over. */
+  inFolder<T>(use: (folder: string) => Promise<T>): Promise<T>;
+}
+
+/** A tensor of a soup, in memory. */
+export interface SoupTensor {
+  name: string;
+  dtype: DType;
+  shape: readonly number[];
+  /** Row-major, little-endian. */
+  bytes: Uint8Array;
+  /** The elements as float32. @throws StockpotError USAGE for integers */
+  float32(): Float32Array;
 }
 
 export interface EvaluateOptions {
@@ -104,6 +125,24 @@ export function wholeEvaluator(e: WholeEvaluator | EvaluatorFunction): WholeEval
 }
 
 /**
+ * Asks a user's evaluator.
+ * @throws StockpotError EVALUATOR where it fails
+ */
+export async function askEvaluator(
+  { evaluate }: WholeEvaluator,
+  soup: Candidate,
+  options: EvaluateOptions,
+): Promise<FunctionResult> {
+  try {
+    return await evaluate(soup, options);
+  } catch (cause) {
+    if (cause instanceof StockpotError) throw cause;
+    const said = cause instanceof Error ? cause.message : String(cause);
+    throw new StockpotError('EVALUATOR', `the evaluator failed: ${said.split('\n')[0]}`, { cause });
+  }
+}
+
+/**
  * The metric that a function's result stands for, and what else it says.
  * @throws StockpotError USAGE where it says nothing about the metric
  */
@@ -113,18 +152,32 @@ export function readResult(
   labels?: Int32Array,
   beta = 1,
 ): { value: number; metrics: Partial<Metrics> } {
-  if (typeof result === 'number') return { value: result, metrics: { [metric]: result } };
+  const said = saidBy(metric, result, labels, beta);
+  const value = said.metrics[metric];
+  if (typeof value !== 'number')
+    throw refused(metric, `it gave { ${Object.keys(result).join(', ')} }`);
+  return { value, metrics: said.metrics };
+}
+
+/**
+ * Everything that a function's result says.
+ * @param metric what a bare number stands for
+ * @throws StockpotError USAGE
+ */
+export function saidBy(
+  metric: Metric,
+  result: FunctionResult,
+  labels?: Int32Array,
+  beta = 1,
+): { metrics: Partial<Metrics> } {
+  if (typeof result === 'number') return { metrics: { [metric]: result } };
   if (typeof result !== 'object' || result === null)
     throw refused(metric, `it gave ${result === null ? 'null' : typeof result}`);
   const { loss, logits, metrics } = result;
   const taken: Partial<Metrics> = {};
   if (logits && labels) Object.assign(taken, fromLogits(logits, labels, beta));
   if (loss !== undefined) taken.loss = loss;
-  Object.assign(taken, metrics);
-  const value = taken[metric];
-  if (typeof value !== 'number')
-    throw refused(metric, `it gave { ${Object.keys(result).join(', ')} }`);
-  return { value, metrics: taken };
+  return { metrics: Object.assign(taken, metrics) };
 }
 
 function fromLogits(

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { NativeObjective, planObjective } from '../learn/native_objective.js';
 import type { LearningPlan } from '../learn/plan.js';
+import { centralDifferences, planDifferences } from '../recipes/central_differences.js';
 import type { ObjectiveOptions, OpenObjective } from '../recipes/objective.js';
 import type { Candidate, EvaluateOptions, GradientEvaluator, LogitsBatch } from './evaluator.js';
 import { type EvaluationOptions, Session } from './session.js';
@@ -18,19 +19,24 @@ export class NativeEvaluator implements GradientEvaluator {
 
   get id(): string {
     const { data, network } = this.session;
-    return createHash('sha256')
-      .update(`native ${network.variant} ${JSON.stringify(network.graphs)} ${data.contentHash}`)
-      .digest('hex');
+    return createHash('sha256').update(`${network.identity} ${data.contentHash}`).digest('hex');
   }
 
-  /** The loss of mixes and its derivatives, by a network of its own with a backward pass. */
+  /**
+   * The loss of mixes and its derivatives: by a network of its own with a backward pass, or, where a graph is run, by
+   * differences.
+   */
   objective(options: ObjectiveOptions): Promise<OpenObjective> {
-    const { checkpoints, matched, definition: network, data } = this.session;
+    const { checkpoints, matched, data, graph } = this.session;
+    if (graph) return centralDifferences(this, checkpoints, matched, options);
+    const network = this.session.definition;
     return NativeObjective.open({ checkpoints, matched, network, data }, options);
   }
 
   planObjective(options: ObjectiveOptions): LearningPlan {
-    const { checkpoints, matched, definition: network, data } = this.session;
+    const { checkpoints, matched, data, graph } = this.session;
+    if (graph) return planDifferences(matched, options);
+    const network = this.session.definition;
     return planObjective({ checkpoints, matched, network, data }, options);
   }
 
@@ -52,7 +58,7 @@ export class NativeEvaluator implements GradientEvaluator {
     order: Int32Array,
     _options: EvaluateOptions,
   ): AsyncIterable<LogitsBatch> {
-    await this.session.load(soup.members, soup.weights);
+    await this.session.loadCandidate(soup);
     const step = Math.min(STEP, this.session.network.batch);
     for (let at = 0; at < order.length; at += step) {
       const examples = order.subarray(at, at + step);

@@ -9,6 +9,7 @@ import { type NetworkHandle, native } from '../native.js';
 import type { RunOptions } from '../progress.js';
 import { resolveThreads } from '../threads.js';
 import { assign, type Bucket } from './buckets.js';
+import type { RunnableNetwork } from './network.js';
 
 /** Examples at a time, unless a batch of them would take more memory than this. */
 const BATCH = 128;
@@ -86,7 +87,7 @@ class Runner {
  * A network on the CPU whose weights can be replaced by a checkpoint's, or by a mix of several, without a new plan.
  * Logits of an example do not depend on the rest of its batch, its place in it, or the number of threads.
  */
-export class NativeNetwork {
+export class NativeNetwork implements RunnableNetwork {
   private features: Float32Array | undefined;
   private readonly sharedInputs: Record<string, Float32Array | Int32Array>;
 
@@ -137,6 +138,10 @@ export class NativeNetwork {
     return [this.main.graph, ...(this.classes ? [this.classes.graph] : [])];
   }
 
+  get identity(): string {
+    return `native ${this.variant} ${JSON.stringify(this.graphs)}`;
+  }
+
   /** Bytes of weights and activations. */
   get bytes(): number {
     return this.runners.reduce((n, r) => n + r.bytes, 0);
@@ -180,6 +185,9 @@ export class NativeNetwork {
       judge(findings, used, checkpoints, {});
     }
   }
+
+  /** Its memory goes with its handle. */
+  async close(): Promise<void> {}
 
   /** Logits [indices.length, classes] of these examples, in this order. */
   async logits(

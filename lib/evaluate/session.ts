@@ -4,14 +4,18 @@ import { checkLabels } from '../data/labels.js';
 import { type DataOptions, openDataSet } from '../data/open.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
+import { groupMixture } from '../merge/groups.js';
 import { type Matched, type MatchOptions, matchTensors } from '../merge/match.js';
 import { type OutputDType, planTensors } from '../merge/plan.js';
 import { resolveWeights, type Weighting } from '../merge/weights.js';
 import type { Network } from '../models/graph.js';
 import { buildNetwork, findConfig, type Graph } from '../models/index.js';
+import { OnnxNetwork } from '../onnx/network.js';
 import type { RunOptions } from '../progress.js';
 import { type Bucket, bucketLengths, mostBuckets } from './buckets.js';
+import type { Candidate } from './evaluator.js';
 import { NativeNetwork } from './native_network.js';
+import type { RunnableNetwork } from './network.js';
 
 export interface EvaluationOptions
   extends RunOptions,
@@ -26,6 +30,14 @@ export interface EvaluationOptions
   batchSize?: number;
   /** Type that a mix of ingredients is rounded to before it is evaluated. */
   dtype?: OutputDType;
+  /** An ONNX graph that is run with the soup's weights in place of its own. */
+  graph?: string;
+  /** The checkpoint that the graph was exported from, where it is none of the ingredients. */
+  graphWeights?: string;
+  /** Globs of the graph's constants that stay, though they are no tensors that the soup has. */
+  graphKeep?: readonly string[];
+  /** What a graph is run on: auto, cpu, cuda or cuda:N. */
+  device?: string;
 }
 
 /**
@@ -39,8 +51,8 @@ export class Session {
   private constructor(
     readonly checkpoints: readonly Checkpoint[],
     readonly data: DataSet,
-    /** What is run. */
-    readonly definition: Network,
+    /** What is run natively, or the graph. */
+    private readonly runs: Network | OnnxNetwork,
     /** The same for shorter texts. */
     private readonly shorter: readonly Bucket<Graph>[],
     readonly matched: readonly Matched[],
@@ -70,11 +82,14 @@ export class Session {
       config: options.config,
     });
     try {
-      const config = await findConfig(first.path, options.config);
-      const network = buildNetwork(first, config, dimensionsOf(data));
-      checkLabels(data, network.numClasses);
-      const shorter = shorterGraphs(first, config, data, network.graph);
-      const said = [...checkpoints.flatMap((c) => c.notes), ...notes, ...data.notes];
+      const config = options.graph ? undefined : await findConfig(first.path, options.config);
+      const network = options.graph
+        ? await openGraph(options.graph, checkpoints, matched, data, options)
+        : describe(first, config, data);
+      const graph = network instanceof OnnxNetwork;
+      const shorter = graph ? [] : shorterGraphs(first, config, data, network.graph);
+      const more = graph ? network.notes : [];
+      const said = [...checkpoints.flatMap((c) => c.notes), ...notes, ...data.notes, ...more];
       return new Session(checkpoints, data, network, shorter, matched, said, options);
     } catch (e) {
       await data.close();
@@ -82,9 +97,23 @@ export class Session {
     }
   }
 
-  /** The network on the CPU; its memory is taken when it is first asked for. */
-  get network(): NativeNetwork {
-    this.made ??= NativeNetwork.create(this.definition, {
+  /** The graph, where one is run. */
+  get graph(): OnnxNetwork | undefined {
+    return this.runs instanceof OnnxNetwork ? this.runs : undefined;
+  }
+
+  /** What is run natively. @throws StockpotError USAGE where a graph is run */
+  get definition(): Network {
+    if (!(this.runs instanceof OnnxNetwork)) return this.runs;
+    throw new StockpotError('USAGE', 'a graph has no backward pass here', {
+      remedy: 'Leave out --graph where the network is one that stockpot knows.',
+    });
+  }
+
+  /** The network; on the CPU its memory is taken when it is first asked for. */
+  get network(): RunnableNetwork {
+    if (this.runs instanceof OnnxNetwork) return this.runs;
+    this.made ??= NativeNetwork.create(this.runs, {
       threads: this.options.threads,
       batch: this.options.batchSize,
       shorter: this.shorter,
@@ -93,7 +122,7 @@ export class Session {
   }
 
   get numClasses(): number {
-    return this.definition.numClasses;
+    return this.runs.numClasses;
   }
 
   /** Puts a mix of the ingredients into the network: `weights` one an ingredient, or the mean of `members`. */
@@ -103,9 +132,20 @@ export class Session {
     await this.loadMixture(weights ? resolveWeights(k, weights) : resolveWeights(k, share, true));
   }
 
+  /** Puts a soup that is to be evaluated into the network. */
+  async loadCandidate({ weights, mixture, dtype }: Candidate): Promise<void> {
+    const weighting = mixture
+      ? await groupMixture(this.checkpoints, this.matched, mixture)
+      : resolveWeights(this.checkpoints.length, weights);
+    await this.loadMixture(weighting, dtype);
+  }
+
   /** Puts a mix into the network whose weights may differ from tensor to tensor. */
-  async loadMixture(weighting: Weighting | ((tensor: string) => Weighting)): Promise<void> {
-    const tensors = planTensors(this.matched, weighting, this.options.dtype ?? 'keep');
+  async loadMixture(
+    weighting: Weighting | ((tensor: string) => Weighting),
+    dtype = this.options.dtype,
+  ): Promise<void> {
+    const tensors = planTensors(this.matched, weighting, dtype ?? 'keep');
     await this.network.load(this.checkpoints, tensors, this.options);
   }
 
@@ -115,6 +155,8 @@ export class Session {
   }
 
   async close(): Promise<void> {
+    await this.graph?.close();
+    await this.made?.close();
     await this.data.close();
   }
 }
@@ -133,6 +175,46 @@ function shorterGraphs(
     length,
     value: buildNetwork(first, config, { ...dimensions, sequenceLength: length }).graph,
   }));
+}
+
+/** The network that stockpot runs itself. */
+function describe(first: Checkpoint, config: unknown, data: DataSet): Network {
+  const network = buildNetwork(first, config, dimensionsOf(data));
+  checkLabels(data, network.numClasses);
+  return network;
+}
+
+async function openGraph(
+  path: string,
+  checkpoints: readonly Checkpoint[],
+  matched: readonly Matched[],
+  data: DataSet,
+  options: EvaluationOptions,
+): Promise<OnnxNetwork> {
+  const exportedFrom = options.graphWeights
+    ? await openCheckpoint(options.graphWeights, options)
+    : undefined;
+  const network = await OnnxNetwork.open(path, checkpoints, matched, data, {
+    keep: options.graphKeep,
+    exportedFrom,
+    threads: options.threads,
+    device: options.device,
+    batchSize: options.batchSize,
+  });
+  try {
+    const first = checkpoints.map((_, i) => (i === 0 ? 1 : 0));
+    const tensors = planTensors(
+      matched,
+      resolveWeights(checkpoints.length, first),
+      options.dtype ?? 'keep',
+    );
+    await network.findClasses(data, checkpoints, tensors, options);
+    checkLabels(data, network.numClasses);
+    return network;
+  } catch (e) {
+    await network.close();
+    throw e;
+  }
 }
 
 /** What the data says about the network's sizes. */

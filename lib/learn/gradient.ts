@@ -1,9 +1,9 @@
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
+import { NativeEvaluator } from '../evaluate/native_evaluator.js';
 import { type EvaluationOptions, Session } from '../evaluate/session.js';
 import { BY, type By, groupTensors } from '../merge/groups.js';
 import { resolveWeights } from '../merge/weights.js';
-import { NativeObjective } from './native_objective.js';
 
 export interface GradientCallOptions extends EvaluationOptions {
   /** Mixing coefficients, one an ingredient; 1/k each by default. */
@@ -29,7 +29,7 @@ export interface Gradient {
 
 /**
  * The loss of a mix of the ingredients on labelled data, and its derivatives by the mixing coefficients: one backward
- * pass, and one pass over the ingredients for the dot products, accumulated in float64.
+ * pass, and one pass over the ingredients for the dot products, accumulated in float64. For a graph, central differences.
  * @throws StockpotError
  */
 export async function gradient(
@@ -51,10 +51,14 @@ export async function gradient(
     const k = checkpoints.length;
     const { weights } = resolveWeights(k, options.weights);
     const grouping = await groupTensors(checkpoints, matched, by);
-    const objective = await NativeObjective.open(
-      { checkpoints, matched, network: session.definition, data },
-      { ...options, grouping, examples: data.count, batch: options.batchSize },
-    );
+    const evaluator = new NativeEvaluator(session);
+    const { batchSize: batch } = options;
+    const objective = await evaluator.objective({
+      ...options,
+      grouping,
+      examples: data.count,
+      batch,
+    });
     try {
       const row = Float64Array.from(weights);
       const all = Int32Array.from({ length: data.count }, (_, i) => i);

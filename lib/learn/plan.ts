@@ -35,6 +35,8 @@ export interface LearningPlan {
   ingredientBytes: number;
   /** Bytes read from files a step. */
   readsPerStep: number;
+  /** Soups that a step evaluates, where the derivatives come from differences. */
+  evaluations?: number;
 }
 
 export interface LearningSizes {

@@ -4,7 +4,9 @@ import { throwIfAborted } from '../checkpoint/job.js';
 import { openCheckpoint } from '../checkpoint/open.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
+import { makeCandidate } from '../evaluate/candidate.js';
 import {
+  askEvaluator,
   type Candidate,
   type Evaluator,
   type ExampleEvaluator,
@@ -257,18 +259,7 @@ class Kitchen {
 
   private candidate(members: readonly number[]): Candidate {
     const weights = equalWeights(this.checkpoints.length, members);
-    return {
-      ingredients: this.checkpoints,
-      members: [...members].sort((a, b) => a - b),
-      weights,
-      save: (output) =>
-        makeSoup('greedy', this.checkpoints, output, {
-          ...this.options,
-          overwrite: true,
-          onProgress: undefined,
-          weights,
-        }),
-    };
+    return makeCandidate('greedy', this.checkpoints, weights, this.options);
   }
 
   private async run(members: readonly number[], trial: Trial | undefined): Promise<Outcome> {
@@ -277,7 +268,7 @@ class Kitchen {
     const soup = this.candidate(members);
     if (hasExamples(evaluator)) return this.runExamples(evaluator, soup, trial);
     const whole = wholeEvaluator(evaluator);
-    const result = await whole.evaluate(soup, { beta: 1, signal });
+    const result = await askEvaluator(whole, soup, { beta: 1, signal });
     throwIfAborted(signal);
     const n = whole.labels?.length ?? null;
     return { evaluated: n, ...readResult(this.metric, result, whole.labels) };

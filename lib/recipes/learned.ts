@@ -4,7 +4,7 @@ import { throwIfAborted } from '../checkpoint/job.js';
 import { openCheckpoint } from '../checkpoint/open.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
-import { type Evaluator, hasExamples, hasGradient } from '../evaluate/evaluator.js';
+import { type Evaluator, hasExamples, hasGradient, wholeEvaluator } from '../evaluate/evaluator.js';
 import { allMetrics, type Metrics } from '../evaluate/metrics.js';
 import { Evaluations } from '../evaluate/resume.js';
 import { PARAMETRISATIONS, type Parametrisation } from '../learn/parametrisation.js';
@@ -13,6 +13,7 @@ import { BY, type By, type Grouping, groupTensors } from '../merge/groups.js';
 import { matchTensors } from '../merge/match.js';
 import type { RunOptions } from '../progress.js';
 import { version } from '../version.js';
+import { centralDifferences, planDifferences } from './central_differences.js';
 import {
   coefficientsOf,
   type DescentOptions,
@@ -25,7 +26,10 @@ import type { OpenObjective } from './objective.js';
 import { makeSoup, type Soup, type SoupOptions } from './soup.js';
 
 export interface LearnedOptions extends Omit<SoupOptions, 'weights' | 'normalize'>, RunOptions {
-  /** Gives the loss of a mix and its derivatives, on labelled data: `nativeEvaluator`. */
+  /**
+   * Gives the loss of a mix: with derivatives on labelled data (`nativeEvaluator`), or any other that gives a loss, from
+   * which they come by central differences.
+   */
   evaluator: Evaluator;
   /** What has a row of coefficients of its own; the whole model by default. */
   by?: By;
@@ -71,8 +75,8 @@ export interface LearnedSoup extends Soup {
   loss: number[];
   /** Of the soup on all held-out examples; null in a dry run. */
   accuracy: number | null;
-  /** Of the soup with β on all held-out examples. */
-  metrics: Metrics | null;
+  /** Of the soup with β on all held-out examples; what the evaluator says. */
+  metrics: Partial<Metrics> | null;
   steps: number;
   /** In a dry run: what the run would hold in memory and read. */
   plan?: LearningPlan;
@@ -108,16 +112,13 @@ export async function learned(
   const { tensors: matched } = await matchTensors(checkpoints, options);
   const grouping = await groupTensors(checkpoints, matched, options.by ?? 'model');
   const { evaluator } = options;
-  if (!hasGradient(evaluator)) {
-    throw new StockpotError('USAGE', 'a learned soup needs an evaluator that gives derivatives', {
-      remedy: 'Use nativeEvaluator(ingredients, { data }).',
-    });
-  }
-  const count = evaluator.labels.length;
+  const count = hasExamples(evaluator) ? evaluator.labels.length : 1;
   const examples = typeof options.batchSize === 'number' ? options.batchSize : BATCH;
   const wanted = options.batchSize === 'full' ? count : Math.min(examples, count);
-  const about = { ...options, grouping, examples: wanted };
-  const learning = evaluator.planObjective(about);
+  const about = { ...options, parametrisation: how(options), grouping, examples: wanted };
+  const learning = hasGradient(evaluator)
+    ? evaluator.planObjective(about)
+    : planDifferences(matched, about);
   const batch = options.batchSize === 'auto' ? learning.batch : wanted;
   const steps = options.steps ?? (options.epochs ?? 5) * Math.ceil(count / batch);
   const by = options.by ?? 'model';
@@ -141,15 +142,26 @@ export async function learned(
       memory: learning.memory,
     };
   }
-  const objective = await evaluator.objective({ ...about, examples: batch });
+  const objective = hasGradient(evaluator)
+    ? await evaluator.objective({ ...about, examples: batch })
+    : await centralDifferences(evaluator, checkpoints, matched, about);
   try {
     const settings = { batch, steps };
-    const found = await descent(objective, checkpoints, grouping, options, settings, evaluator.id);
+    const found = await descent(
+      objective,
+      checkpoints,
+      grouping,
+      options,
+      settings,
+      idOf(evaluator),
+    );
     return await finish(checkpoints, output, options, grouping, objective, found, settings, began);
   } finally {
     await objective.close();
   }
 }
+
+const idOf = (e: Evaluator): string | undefined => (typeof e === 'function' ? undefined : e.id);
 
 const how = (o: LearnedOptions): Parametrisation => o.parametrisation ?? 'softmax';
 
@@ -165,13 +177,19 @@ async function descent(
   grouping: Grouping,
   options: LearnedOptions,
   { batch, steps }: Settings,
-  evaluator: string,
+  evaluator: string | undefined,
 ) {
   const { resume, lr = 0.05, weightDecay = 0, temperature = true, seed = 0 } = options;
   const parametrisation = how(options);
   const k = checkpoints.length;
   let saved: SavedState | undefined;
   if (resume !== undefined) {
+    if (evaluator === undefined) {
+      throw new StockpotError('USAGE', 'resume needs an evaluator with an id', {
+        remedy:
+          'Give { id, evaluate } instead of a function; the id says what the loss depends on.',
+      });
+    }
     const hashes: string[] = [];
     for (const c of checkpoints) hashes.push(await contentHash(c, options));
     const { dtype, include, exclude, by = 'model' } = options;
@@ -250,14 +268,15 @@ async function finish(
   const by = options.by ?? 'model';
   const parametrisation = how(options);
   const all = Int32Array.from({ length: objective.count }, (_, i) => i);
-  const measure = async (state: DescentState) => {
+  const measure = async (state: DescentState): Promise<Partial<Metrics>> => {
     const mix = { alpha: coefficientsOf(state, parametrisation), beta: state.beta };
+    if (objective.metrics) return objective.metrics(mix, { signal: options.signal });
     const logits = await objective.logits(mix, all, { signal: options.signal });
     return allMetrics(logits, objective.labels, state.beta);
   };
   let { state, diverged } = found;
   let metrics = await measure(state);
-  if (!Number.isFinite(metrics.loss) && state !== found.before) {
+  if (!Number.isFinite(metrics.loss ?? Number.NaN) && state !== found.before) {
     state = found.before;
     diverged = true;
     metrics = await measure(state);
@@ -303,7 +322,7 @@ async function finish(
     alpha,
     beta: state.beta,
     loss: state.loss,
-    accuracy: metrics.accuracy,
+    accuracy: metrics.accuracy ?? null,
     metrics,
     steps: state.step,
   };
@@ -355,9 +374,5 @@ function check(options: LearnedOptions): void {
       remedy: 'Leave out --weights and --normalize.',
     });
   }
-  if (!hasExamples(options.evaluator)) {
-    throw new StockpotError('USAGE', 'a learned soup needs an evaluator with labelled examples', {
-      remedy: 'Use nativeEvaluator(ingredients, { data }).',
-    });
-  }
+  if (!hasExamples(options.evaluator)) wholeEvaluator(options.evaluator);
 }

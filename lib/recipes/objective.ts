@@ -1,3 +1,5 @@
+import type { Metrics } from '../evaluate/metrics.js';
+import type { Parametrisation } from '../learn/parametrisation.js';
 import type { Grouping } from '../merge/groups.js';
 import type { OutputDType } from '../merge/plan.js';
 import type { RunOptions } from '../progress.js';
@@ -40,6 +42,8 @@ export interface MixObjective {
   gradient(mix: Mix, examples: Int32Array, options: GradientOptions): Promise<MixGradient>;
   /** Logits [examples.length, classes] of a mix. */
   logits(mix: Mix, examples: Int32Array, options: { signal?: AbortSignal }): Promise<Float32Array>;
+  /** In place of logits, from an evaluator that only judges whole soups: what it says about a mix. */
+  readonly metrics?: (mix: Mix, options: { signal?: AbortSignal }) => Promise<Partial<Metrics>>;
 }
 
 export interface GradientOptions {
@@ -50,6 +54,8 @@ export interface GradientOptions {
 /** What an objective is made for. */
 export interface ObjectiveOptions extends RunOptions {
   grouping: Grouping;
+  /** Whose derivatives are wanted; those of free coefficients by default, which serve for both. */
+  parametrisation?: Parametrisation;
   /** Type that mixes are rounded to before they are evaluated. */
   dtype?: OutputDType;
   /** Examples of a step. */

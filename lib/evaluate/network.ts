@@ -1,0 +1,26 @@
+import type { Checkpoint } from '../checkpoint/types.js';
+import type { DataSet } from '../data/types.js';
+import type { PlannedTensor } from '../merge/plan.js';
+import type { RunOptions } from '../progress.js';
+
+/**
+ * A network whose weights can be replaced by any mix of the ingredients. Logits of an example do not depend on the rest
+ * of its batch, nor on its place in it.
+ */
+export interface RunnableNetwork {
+  readonly numClasses: number;
+  /** Most examples at a time. */
+  readonly batch: number;
+  /** What the logits depend on besides weights and data. */
+  readonly identity: string;
+  /** Mixes ingredients into the network's weights, rounded as the soup on disk would be. */
+  load(
+    checkpoints: readonly Checkpoint[],
+    tensors: readonly PlannedTensor[],
+    run?: RunOptions,
+  ): Promise<void>;
+  /** Logits [indices.length, classes] of these examples, in this order. */
+  logits(data: DataSet, indices: ArrayLike<number>, run?: RunOptions): Promise<Float32Array>;
+  /** Frees what it holds. */
+  close(): Promise<void>;
+}
