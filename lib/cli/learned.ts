@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { StockpotError } from '../errors.js';
+import { METRICS, type Metric } from '../evaluate/metrics.js';
 import type { Parametrisation } from '../learn/parametrisation.js';
 import type { By } from '../merge/groups.js';
 import { type LearnedOptions, type LearnedSoup, learned } from '../recipes/learned.js';
@@ -29,7 +30,8 @@ type Options = SoupCommandOptions &
     batchSize?: LearnedOptions['batchSize'];
     weightDecay: number;
     temperature: boolean;
-    optimizer: 'adamw';
+    optimizer: LearnedOptions['optimizer'];
+    metric?: Metric;
     seed: number;
     resume?: string;
   };
@@ -76,7 +78,17 @@ export function learnedCommand(command: Command): Command {
     )
     .addOption(new Option('--weight-decay <rate>', 'of AdamW').argParser(parseReal).default(0))
     .option('--no-temperature', 'do not learn the factor of the logits')
-    .addOption(new Option('--optimizer <name>', 'how').choices(['adamw']).default('adamw'))
+    .addOption(
+      new Option(
+        '--optimizer <name>',
+        'along the gradient (adamw), or by a search that needs none (cma)',
+      )
+        .choices(['adamw', 'cma'])
+        .default('adamw'),
+    )
+    .addOption(
+      new Option('--metric <name>', 'what cma searches for (default: accuracy)').choices(METRICS),
+    )
     .addOption(
       new Option('--seed <n>', 'of the order of the examples').argParser(parseWhole).default(0),
     )
@@ -111,6 +123,7 @@ export function learnedCommand(command: Command): Command {
             weightDecay,
             temperature,
             optimizer,
+            metric: options.metric,
             seed,
             resume,
           });

@@ -205,7 +205,10 @@ function judge(
       s.node?.op !== 'Identity' &&
       !(keep.length > 0 && kept(s.name)),
   );
-  const statistics = tensors.filter((m) => /running_(mean|var)$/.test(m.name));
+  // Folded into convolutions, which then lack nothing else. A graph without any has another reason, such as no image tower.
+  const statistics = weights.some((w) => w.slot.shape.length > 2)
+    ? tensors.filter((m) => /running_(mean|var)$/.test(m.name))
+    : [];
   const changed = doubtful.filter((s) => !(keep.length > 0 && kept(s.name)));
   const folded =
     tensors.length > 0 && (constants.length > 0 || changed.length > 0 || statistics.length > 0);

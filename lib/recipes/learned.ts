@@ -5,7 +5,7 @@ import { openCheckpoint } from '../checkpoint/open.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
 import { type Evaluator, hasExamples, hasGradient, wholeEvaluator } from '../evaluate/evaluator.js';
-import { allMetrics, type Metrics } from '../evaluate/metrics.js';
+import { allMetrics, METRICS, type Metric, type Metrics } from '../evaluate/metrics.js';
 import { Evaluations } from '../evaluate/resume.js';
 import { PARAMETRISATIONS, type Parametrisation } from '../learn/parametrisation.js';
 import type { LearningPlan } from '../learn/plan.js';
@@ -21,6 +21,7 @@ import {
   descend,
   startState,
 } from './descent.js';
+import { evolve, GENERATIONS } from './evolution.js';
 import { SavedState } from './learned_state.js';
 import type { OpenObjective } from './objective.js';
 import { makeSoup, type Soup, type SoupOptions } from './soup.js';
@@ -47,7 +48,10 @@ export interface LearnedOptions extends Omit<SoupOptions, 'weights' | 'normalize
   weightDecay?: number;
   /** Learn β as well; true by default. */
   temperature?: boolean;
-  optimizer?: 'adamw';
+  /** `adamw` (the default) follows the gradient of the loss; `cma` needs none, and takes any metric. */
+  optimizer?: 'adamw' | 'cma';
+  /** What `cma` searches for; accuracy by default. */
+  metric?: Metric;
   /** Of the order of the examples; 0 by default. */
   seed?: number;
   /** Folder where the state is kept, so that a run that was killed or aborted goes on to the same result. */
@@ -111,6 +115,8 @@ export async function learned(
   const plan = await makeSoup('learned', checkpoints, output, { ...options, dryRun: true });
   const { tensors: matched } = await matchTensors(checkpoints, options);
   const grouping = await groupTensors(checkpoints, matched, options.by ?? 'model');
+  if (options.optimizer === 'cma')
+    return byEvolution(checkpoints, output, options, grouping, plan, began);
   const { evaluator } = options;
   const count = hasExamples(evaluator) ? evaluator.labels.length : 1;
   const examples = typeof options.batchSize === 'number' ? options.batchSize : BATCH;
@@ -254,6 +260,61 @@ const progressOf = (done: number, all: number, began: number) => ({
   steps: { done, all },
 });
 
+/** The recipe for metrics without derivatives: steps are generations. */
+async function byEvolution(
+  checkpoints: readonly Checkpoint[],
+  output: string | Writable,
+  options: LearnedOptions,
+  grouping: Grouping,
+  plan: Soup,
+  began: number,
+): Promise<LearnedSoup> {
+  const { by = 'model', metric = 'accuracy', steps = GENERATIONS, seed = 0 } = options;
+  const parametrisation = how(options);
+  const named = (rows: readonly (readonly number[])[]): LearnedSoup['alpha'] =>
+    by === 'model'
+      ? [...(rows[0] as readonly number[])]
+      : Object.fromEntries(grouping.names.map((n, g) => [n, [...(rows[g] as readonly number[])]]));
+  if (options.dryRun) {
+    const start = startState(grouping.names.length, checkpoints.length, parametrisation);
+    const alpha = named(coefficientsOf(start, parametrisation).map((row) => [...row]));
+    return { ...plan, by, alpha, beta: 1, loss: [], accuracy: null, metrics: null, steps };
+  }
+  const { best, loss } = await evolve(checkpoints, {
+    ...options,
+    metric,
+    grouping,
+    parametrisation,
+    generations: steps,
+    seed,
+    temperature: options.temperature ?? true,
+    onGeneration: (step, { metrics, beta }) => {
+      options.onStep?.({ step, steps, loss: metrics.loss ?? Number.NaN, beta });
+      options.onProgress?.(progressOf(step, steps, began));
+    },
+  });
+  const alpha = named(best.alpha.map((row) => [...row]));
+  const { beta, metrics } = best;
+  const details = {
+    by,
+    parametrisation,
+    optimizer: 'cma',
+    metric,
+    seed,
+    steps,
+    beta,
+    metrics,
+    loss,
+  };
+  const weights = Array.isArray(alpha)
+    ? { weights: alpha }
+    : { mixture: { by: by as 'layer' | 'tensor', alpha } };
+  const soup = await makeSoup('learned', checkpoints, output, { ...options, ...weights }, details);
+  const seconds = (performance.now() - began) / 1000;
+  const accuracy = metrics.accuracy ?? null;
+  return { ...soup, seconds, by, alpha, beta, loss, accuracy, metrics, steps };
+}
+
 /** Evaluates the last iterate, and writes it. */
 async function finish(
   checkpoints: readonly Checkpoint[],
@@ -358,7 +419,12 @@ function check(options: LearnedOptions): void {
   };
   oneOf('by', options.by, BY);
   oneOf('parametrisation', options.parametrisation, PARAMETRISATIONS);
-  oneOf('optimizer', options.optimizer, ['adamw']);
+  oneOf('optimizer', options.optimizer, ['adamw', 'cma']);
+  oneOf('metric', options.metric, METRICS);
+  if (options.metric !== undefined && options.optimizer !== 'cma')
+    throw new StockpotError('USAGE', 'only the optimizer cma takes a metric', {
+      remedy: 'Pass --optimizer cma, or leave out --metric: adamw follows the loss.',
+    });
   real('lr', options.lr);
   real('weightDecay', options.weightDecay);
   whole('epochs', options.epochs);
