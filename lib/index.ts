@@ -25,6 +25,8 @@ export type { Metric, Metrics } from './evaluate/metrics.js';
 export { type NativeEvaluator, nativeEvaluator } from './evaluate/native_evaluator.js';
 export { type Prediction, type PredictOptions, predict } from './evaluate/predict.js';
 export type { EvaluationOptions } from './evaluate/session.js';
+export { type Probe, type ProbeOptions, probe } from './heads/probe.js';
+export { type Zeroshot, type ZeroshotOptions, zeroshot } from './heads/zeroshot.js';
 export { type Inspection, type InspectOptions, inspect } from './inspect.js';
 export { type Gradient, type GradientCallOptions, gradient } from './learn/gradient.js';
 export type { LearningPlan } from './learn/plan.js';

@@ -9,9 +9,11 @@ import { greedyCommand } from './greedy.js';
 import { inspectCommand } from './inspect.js';
 import { learnedCommand } from './learned.js';
 import { predictCommand } from './predict.js';
+import { probeCommand } from './probe.js';
 import { addCommonOptions, EXIT, reportFailure } from './run.js';
 import { uniformCommand } from './uniform.js';
 import { verifyCommand } from './verify.js';
+import { zeroshotCommand } from './zeroshot.js';
 
 const COMMANDS: Record<string, (command: Command) => Command> = {
   uniform: uniformCommand,
@@ -21,6 +23,8 @@ const COMMANDS: Record<string, (command: Command) => Command> = {
   evaluate: evaluateCommand,
   predict: predictCommand,
   ensemble: ensembleCommand,
+  zeroshot: zeroshotCommand,
+  probe: probeCommand,
   inspect: inspectCommand,
   diff: diffCommand,
   verify: verifyCommand,

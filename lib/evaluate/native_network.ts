@@ -191,7 +191,7 @@ export class NativeNetwork implements RunnableNetwork {
 
   /** Logits [indices.length, classes] of these examples, in this order. */
   async logits(
-    data: DataSet,
+    data: Pick<DataSet, 'batch' | 'shared'>,
     indices: ArrayLike<number>,
     run: RunOptions = {},
   ): Promise<Float32Array> {
@@ -217,7 +217,7 @@ export class NativeNetwork implements RunnableNetwork {
 
   /** The classes' features, made once for each set of weights. */
   private async classFeatures(
-    data: DataSet,
+    data: Pick<DataSet, 'shared'>,
     run: RunOptions,
   ): Promise<Record<string, Float32Array>> {
     const { classes } = this;

@@ -218,7 +218,7 @@ async function openGraph(
 }
 
 /** What the data says about the network's sizes. */
-function dimensionsOf(data: DataSet) {
+export function dimensionsOf(data: DataSet) {
   const ids = data.shared.class_input_ids;
   const labels = data.shared.label_ids;
   return {

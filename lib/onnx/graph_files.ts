@@ -139,6 +139,7 @@ export class GraphFiles {
     const bytes = writeOnnx(this.model, {
       nodes: this.model.nodes.filter((n) => !replaced.has(n)).map((n) => n.raw),
       initializers,
+      inputs: this.model.inputs.map((i) => i.raw),
       outputs: this.model.outputs.map((o) => o.raw),
     });
     await writeFile(this.graph, bytes);

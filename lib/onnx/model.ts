@@ -11,7 +11,7 @@ export interface OnnxModel {
   opset: number;
   /** Fields of the model other than its graph, as they are. */
   rest: Uint8Array;
-  /** Fields of the graph other than nodes, initializers and outputs, as they are. */
+  /** Fields of the graph other than those below, as they are. */
   graphRest: Uint8Array;
   nodes: OnnxNode[];
   initializers: OnnxTensor[];
@@ -26,6 +26,8 @@ export interface OnnxNode {
   name: string;
   inputs: string[];
   outputs: string[];
+  /** Inputs of its subgraphs' nodes (If, Loop), some of which are values of this graph. */
+  captured: string[];
   /** A Constant's tensor. */
   value?: OnnxTensor;
   /** Other attributes, as they are, by name. */
@@ -174,12 +176,11 @@ function readGraph(bytes: Uint8Array): Omit<OnnxModel, 'opset' | 'rest'> {
   for (const f of fieldsOf(bytes)) {
     if (f.no === 1) nodes.push(readNode(f.raw, bytesOf(f)));
     else if (f.no === 5) initializers.push(readTensor(f.raw, bytesOf(f)));
+    else if (f.no === 11) values.push(readValue(f.raw, bytesOf(f)));
     else if (f.no === 12) outputs.push(readValue(f.raw, bytesOf(f)));
-    else {
-      if (f.no === 11) values.push(readValue(f.raw, bytesOf(f)));
-      rest.push(f.raw);
-    }
+    else rest.push(f.raw);
   }
+  // Old files list initializers among the inputs, which lets a caller replace them.
   const known = new Set(initializers.map((i) => i.name));
   return {
     graphRest: Buffer.concat(rest),
@@ -197,6 +198,7 @@ function readNode(raw: Uint8Array, bytes: Uint8Array): OnnxNode {
     name: '',
     inputs: [],
     outputs: [],
+    captured: [],
     attributes: new Map(),
   };
   for (const f of fieldsOf(bytes)) {
@@ -210,6 +212,9 @@ function readNode(raw: Uint8Array, bytes: Uint8Array): OnnxNode {
       for (const a of fieldsOf(bytesOf(f))) {
         if (a.no === 1) name = textOf(a);
         else if (a.no === 5) tensor = readTensor(a.raw, bytesOf(a));
+        else if (a.no === 6 || a.no === 11)
+          for (const n of readGraph(bytesOf(a)).nodes)
+            node.captured.push(...n.inputs, ...n.captured);
       }
       node.attributes.set(name, f.raw);
       if (name === 'value' && tensor) node.value = tensor;

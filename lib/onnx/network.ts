@@ -291,7 +291,8 @@ function largestBatch(
   return bytes <= SMALL_WEIGHTS && input <= SMALL_INPUT ? Math.min(BATCH, wanted) : 1;
 }
 
-async function readGraph(path: string): Promise<Uint8Array> {
+/** A graph file's bytes. @throws StockpotError NOT_FOUND, IO, FORMAT */
+export async function readGraph(path: string): Promise<Uint8Array> {
   try {
     const info = await stat(path);
     if (!info.isFile()) {

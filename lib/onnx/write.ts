@@ -106,6 +106,7 @@ export function writeOnnx(
   parts: {
     nodes: readonly Uint8Array[];
     initializers: readonly Uint8Array[];
+    inputs: readonly Uint8Array[];
     outputs: readonly Uint8Array[];
   },
 ): Uint8Array {
@@ -113,6 +114,7 @@ export function writeOnnx(
     model.graphRest,
     ...parts.nodes,
     ...parts.initializers,
+    ...parts.inputs,
     ...parts.outputs,
   ]);
   const head = new BinaryWriter().tag(7, WireType.LengthDelimited).uint32(graph.length).finish();

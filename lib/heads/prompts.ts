@@ -1,0 +1,107 @@
+import { readFile, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Tokenizer } from '@huggingface/tokenizers';
+import { isObject } from '../checkpoint/json.js';
+import { fileError } from '../checkpoint/open.js';
+import { StockpotError } from '../errors.js';
+
+/** Where a class's name goes in a template: `a photo of a {}.`; {c} as the model-soups code writes it. */
+const PLACE = /\{c?\}/g;
+
+/** Lines of a file, blank ones at its end left out. @throws StockpotError FORMAT for a blank line, or none at all */
+export async function readLines(path: string, what: string): Promise<string[]> {
+  const text = await readFile(path, 'utf8').catch((cause) => {
+    throw fileError(path, cause);
+  });
+  const lines = text
+    .replace(/^\uFEFF/, '')
+    .trimEnd()
+    .split(/\r?\n/)
+    .map((l) => l.trim());
+  const blank = lines.indexOf('');
+  if (blank >= 0) {
+    throw new StockpotError(
+      'FORMAT',
+      `${path}: line ${blank + 1} is blank, expected ${what} a line`,
+      {
+        file: path,
+      },
+    );
+  }
+  return lines;
+}
+
+/** @throws StockpotError FORMAT where a template has no place for a class's name */
+export async function readTemplates(path: string): Promise<((name: string) => string)[]> {
+  const lines = await readLines(path, 'one template');
+  return lines.map((line, i) => {
+    if (!line.match(PLACE)) {
+      throw new StockpotError('FORMAT', `${path}: line ${i + 1} has no {} for the class's name`, {
+        file: path,
+        remedy: 'Write {} where the name goes: a photo of a {}.',
+      });
+    }
+    return (name) => line.replace(PLACE, () => name);
+  });
+}
+
+/** Texts as ids, all of one length. */
+export interface Prompts {
+  /** [n, length], filled up with 0. */
+  ids: Int32Array;
+  /** 1 where there is a token. */
+  mask: Int32Array;
+  length: number;
+}
+
+/** A tokenizer.json, given or beside a model. */
+export class PromptTokenizer {
+  private constructor(private readonly tokenizer: Tokenizer) {}
+
+  /** @throws StockpotError NOT_FOUND, FORMAT */
+  static async read(model: string, given?: string): Promise<PromptTokenizer> {
+    const folder = (await stat(model)).isDirectory() ? model : dirname(model);
+    const path = given ?? join(folder, 'tokenizer.json');
+    const text = await readFile(path, 'utf8').catch((cause) => {
+      const error = fileError(path, cause);
+      throw given
+        ? error
+        : new StockpotError(error.code, error.message, {
+            file: path,
+            cause,
+            remedy: "Name the model's tokenizer: --tokenizer FILE (a tokenizer.json).",
+          });
+    });
+    const refuse = (why: string, cause?: unknown) =>
+      new StockpotError('FORMAT', `${path}: is no tokenizer.json that can be read: ${why}`, {
+        file: path,
+        cause,
+      });
+    try {
+      const json: unknown = JSON.parse(text);
+      if (!isObject(json) || !isObject(json.model)) throw refuse('it has no model');
+      return new PromptTokenizer(new Tokenizer(json, {}));
+    } catch (cause) {
+      throw cause instanceof StockpotError ? cause : refuse((cause as Error).message, cause);
+    }
+  }
+
+  /**
+   * @param most tokens that the model takes; longer texts lose tokens before the last one, which ends the text
+   * @param length fill up to so many; to the longest text by default
+   */
+  encode(texts: readonly string[], most: number, length?: number): Prompts {
+    const rows = texts.map((t) => {
+      const { ids } = this.tokenizer.encode(t);
+      return ids.length <= most ? ids : [...ids.slice(0, most - 1), ids.at(-1) as number];
+    });
+    const width = length ?? Math.max(...rows.map((r) => r.length));
+    const ids = new Int32Array(rows.length * width);
+    const mask = new Int32Array(rows.length * width);
+    for (const [r, row] of rows.entries()) {
+      ids.set(row, r * width);
+      mask.fill(1, r * width, r * width + row.length);
+    }
+    return { ids, mask, length: width };
+  }
+}
