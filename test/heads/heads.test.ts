@@ -15,7 +15,12 @@ const at = useFolder();
 const FIXTURES = join(import.meta.dirname, '../fixtures/heads');
 const fixture = (name: string) => join(FIXTURES, name);
 const ALIGN = join(root, '../shared/golden/align_onnx');
-const prompts = { classes: fixture('classes.txt'), templates: fixture('templates.txt') };
+const EXAMPLE = join(root, 'examples/own_network');
+const CLIP = join(EXAMPLE, 'clip');
+const prompts = {
+  classes: join(EXAMPLE, 'classes.txt'),
+  templates: join(EXAMPLE, 'templates.txt'),
+};
 const tokenizer = fixture('tokenizer.json');
 const reference = readFile(fixture('expected.json'), 'utf8').then(JSON.parse);
 
@@ -40,7 +45,7 @@ const away = (found: readonly number[], rows: number[][]): number => {
 describe('a zero-shot head is that of the same towers in transformers', () => {
   it('CLIP, natively', async () => {
     const out = at('clip.safetensors');
-    const made = await zeroshot(fixture('clip'), out, prompts);
+    const made = await zeroshot(CLIP, out, prompts);
     expect(made).toMatchObject({ classes: 4, templates: 3, features: 12, notes: [] });
     const head = await readHead(out);
     expect(head.shape).toEqual([4, 12]);
@@ -64,7 +69,7 @@ describe('a zero-shot head is that of the same towers in transformers', () => {
   });
 
   it('on the command line, into a folder', async () => {
-    const args = ['zeroshot', fixture('clip'), '--classes', prompts.classes];
+    const args = ['zeroshot', CLIP, '--classes', prompts.classes];
     const { code, out } = await json([...args, '--templates', prompts.templates, '-o', at('head')]);
     expect([code, out.output, out.classes]).toEqual([0, at('head'), 4]);
     const head = await readHead(at('head', 'model.safetensors'));
@@ -80,7 +85,7 @@ describe('a zero-shot head is that of the same towers in transformers', () => {
     const out = at('never.safetensors');
     const make = (model: string, more: Partial<Parameters<typeof zeroshot>[2]> = {}) =>
       zeroshot(model, out, { ...prompts, ...more });
-    const clip = fixture('clip');
+    const clip = CLIP;
     await failure(make(clip, { templates: await file('t', 'a photo') }), 'FORMAT');
     await failure(make(clip, { classes: await file('c', 'cat\n\ndog') }), 'FORMAT');
     await failure(make(clip, { classes: at('missing') }), 'NOT_FOUND');
@@ -142,7 +147,7 @@ describe('a probe', () => {
   it('of CLIP stands on image features of length 1, and agrees with scikit-learn', async () => {
     const out = at('probe.safetensors');
     const data = fixture('images.safetensors');
-    const made = await probe(fixture('clip'), out, { data, l2: 1e-3 });
+    const made = await probe(CLIP, out, { data, l2: 1e-3 });
     expect(made).toMatchObject({ n: 12, classes: 4, features: 12, converged: true });
     const { weight, bias } = (await reference).clip_probe;
     const head = await readHead(out);
@@ -162,7 +167,7 @@ describe('a probe', () => {
 
   it('refuses a penalty that is none, and a network without features', async () => {
     const data = fixture('images.safetensors');
-    await failure(probe(fixture('clip'), at('x.safetensors'), { data, l2: -1 }), 'USAGE');
+    await failure(probe(CLIP, at('x.safetensors'), { data, l2: -1 }), 'USAGE');
     await failure(probe(fixture('align'), at('x.safetensors'), { data }), 'NOT_FOUND');
   });
 });

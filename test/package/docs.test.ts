@@ -72,6 +72,8 @@ describe('commands in the documentation', () => {
     for (const part of ['base', 'ingredients', 'heldout', 'test.tar']) {
       cpSync(join(root, 'examples/digits', part), join(digits, part), { recursive: true });
     }
+    const network = 'examples/own_network';
+    cpSync(join(root, network), join(cwd, network), { recursive: true });
     for (const { line, exit } of lines) {
       const r = shell(cwd, line);
       expect(r.status, `${line}\n${r.stdout}${r.stderr}`).toBe(exit);
@@ -135,13 +137,15 @@ describe('docs/cli.md', () => {
       'predict examples/digits/base --data examples/digits/heldout -o p.safetensors --json',
     ],
     ensemble: ['ensemble examples/digits/base --data examples/digits/heldout --json'],
+    probe: ['probe examples/digits/base --data examples/digits/heldout -o head --json'],
+    zeroshot: [
+      'zeroshot examples/own_network/clip --classes examples/own_network/classes.txt --templates examples/own_network/templates.txt -o zeroshot --json',
+    ],
   };
 
   test.each(names)('has every JSON field of %s, and no other', (command) => {
-    for (const part of ['base', 'heldout']) {
-      cpSync(join(root, 'examples/digits', part), join(folder, 'examples/digits', part), {
-        recursive: true,
-      });
+    for (const part of ['digits/base', 'digits/heldout', 'own_network']) {
+      cpSync(join(root, 'examples', part), join(folder, 'examples', part), { recursive: true });
     }
     const fields = (invocations[command] ?? []).flatMap((line) => {
       if (command === 'verify') shell(folder, 'stockpot uniform examples/digits/base -o soup');

@@ -1,0 +1,64 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { json, root } from '../helpers/cli.js';
+import { useFolder } from '../helpers/folder.js';
+
+const at = useFolder();
+const GOLDEN = join(root, '../shared/golden');
+const program = join(root, 'examples/own_network/evaluate.py');
+const python = process.env.STOCKPOT_PYTHON ?? 'python3';
+const has = () =>
+  spawnSync(python, ['-c', 'import numpy, onnx, onnxruntime, safetensors']).status === 0;
+
+describe.skipIf(!has())(
+  'a Python program of ten lines evaluates (STOCKPOT_PYTHON names a Python)',
+  () => {
+    it('the example as the graph does', async () => {
+      const example = join(root, 'examples/own_network');
+      const [graph, data] = [join(example, 'graph.onnx'), join(example, 'data.safetensors')];
+      const models = [0, 1].map((i) => join(example, 'ingredients', String(i)));
+      const common = ['evaluate', ...models, '--data', data];
+      const command = `'${python}' '${program}' {soup} '${graph}' '${data}'`;
+      const byProgram = await json([...common, '--evaluate', command]);
+      const byGraph = await json([...common, '--graph', graph]);
+      for (const i of [0, 1]) {
+        const [a, b] = [byProgram.out.models[i], byGraph.out.models[i]];
+        expect([a.accuracy, a.f1, a.n]).toEqual([b.accuracy, b.f1, b.n]);
+        expect(a.loss).toBeCloseTo(b.loss, 5);
+      }
+    });
+
+    describe.skipIf(!existsSync(GOLDEN)).each(['coatnet_onnx', 'align_onnx'])('%s', (family) => {
+      const folder = join(GOLDEN, family);
+      const models = [0, 1, 2].map((i) => join(folder, 'ingredients', String(i)));
+      const [graph, data] = [join(folder, 'graph.onnx'), join(folder, 'inputs.safetensors')];
+      const command = `'${python}' '${program}' {soup} '${graph}' '${data}'`;
+
+      it('the greedy soup', { timeout: 120_000 }, async () => {
+        const { greedy } = JSON.parse(await readFile(join(folder, 'expected.json'), 'utf8'));
+        const args = ['greedy', ...models, '-o', at(family), '--evaluate', command];
+        const { code, out } = await json(args);
+        expect(code).toBe(0);
+        expect([out.order, out.members, out.accuracy]).toEqual([
+          greedy.order,
+          greedy.members,
+          greedy.accuracy,
+        ]);
+      });
+
+      it('the first steps of the learned soup', { timeout: 240_000 }, async () => {
+        const { learned } = JSON.parse(await readFile(join(folder, 'expected.json'), 'utf8'));
+        const { code, out } = await json([
+          ...['learned', ...models, '-o', at(`${family}-learned`), '--data', data],
+          ...['--evaluate', command, '--lr', String(learned.lr), '--steps', '3'],
+        ]);
+        expect(code).toBe(0);
+        for (const [i, loss] of out.loss.entries())
+          expect(Math.abs(loss - learned.loss[i])).toBeLessThan(5e-3);
+      });
+    });
+  },
+);
