@@ -23,10 +23,12 @@ import {
   type OutputDType,
   type PlannedTensor,
   planTensors,
+  tensorBytes,
 } from '../merge/plan.js';
 import { type Shard, shardIndex, splitIntoShards } from '../merge/shards.js';
 import { resolveWeights, type Weighting } from '../merge/weights.js';
 import { type MergeResult, native } from '../native.js';
+import { convert } from '../onnx/tensors.js';
 import type { RunOptions } from '../progress.js';
 import { resolveMemory, resolveThreads } from '../threads.js';
 import { version } from '../version.js';
@@ -87,6 +89,8 @@ const DEFAULT_SHARD = 5e9;
 export interface RecipeOptions extends SoupOptions, RunOptions, Pick<ExecuteOptions, 'tuning'> {
   /** Weights by group of tensors, in place of `weights`. */
   mixture?: GroupWeights;
+  /** Batch-norm statistics that were computed again, by the tensor's name, in place of the averaged ones. */
+  statistics?: ReadonlyMap<string, Float32Array>;
 }
 
 /** Opens, checks and matches the ingredients, and plans every tensor of the soup. Nothing is written. */
@@ -104,7 +108,9 @@ export async function prepareSoup(
   const { tensors: matched, left, notes } = await matchTensors(checkpoints, options);
   const { weighting, mixture } = await chooseWeights(checkpoints, matched, options);
   const tensors = planTensors(matched, mixture, options.dtype ?? 'keep');
-  const warnings = tensors.some((t) => /\.running_(mean|var)$/.test(t.name))
+  const averaged = (t: PlannedTensor) =>
+    /\.running_(mean|var)$/.test(t.name) && !options.statistics?.has(t.name);
+  const warnings = tensors.some(averaged)
     ? [
         "Batch-norm statistics are averaged like weights; they are not those of the soup's own activations.",
       ]
@@ -346,6 +352,15 @@ async function toDisk(
     outputs.push({ fd: handle.fd, prefix: header(s, blank), path });
   }
   const { result, warnings } = await run(prepared, shards, outputs, 'file', options);
+  if (options.statistics) {
+    for (const [i, s] of shards.entries()) {
+      const from = outputs[i]?.prefix.length ?? 0;
+      await putStatistics(handles[i] as FileHandle, from, s.tensors, options.statistics);
+      const path = target.isFile ? target.partial : join(target.partial, s.name);
+      const [[sha256]] = (await fileHashes([await openCheckpoint(path)], options)) as [[string]];
+      result.sha256[i] = sha256;
+    }
+  }
   const hashes = options.hash
     ? await restOfHashes(prepared.checkpoints, result, options)
     : undefined;
@@ -365,6 +380,33 @@ async function toDisk(
   await copySideFiles(target, options.like ?? first.path, options.dtype ?? 'keep');
   const written = new Map(shards.map((s, i) => [s.name, result.sha256[i] as string]));
   return { result, warnings, sha256: folderHash(written) };
+}
+
+/** Writes statistics over the averaged ones, in the output's types. */
+async function putStatistics(
+  handle: FileHandle,
+  from: number,
+  tensors: readonly PlannedTensor[],
+  statistics: ReadonlyMap<string, Float32Array>,
+): Promise<void> {
+  let at = from;
+  for (const t of tensors) {
+    const values = statistics.get(t.name);
+    if (values) {
+      const f32 = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+      const bytes = convert(f32, 'F32', t.dtype);
+      if (bytes.length !== tensorBytes(t) || !values.every(Number.isFinite)) {
+        throw new StockpotError(
+          'NONFINITE',
+          `tensor "${t.name}": the statistics that were computed again are not finite`,
+          { tensor: t.name, remedy: 'Check the data, or leave out --recompute-batchnorm.' },
+        );
+      }
+      await handle.write(bytes, 0, bytes.length, at);
+    }
+    at += tensorBytes(t);
+  }
+  await handle.sync();
 }
 
 /** The hashes of all ingredients' files: those that the pass took, and the others read for it. */
