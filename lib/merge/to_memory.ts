@@ -1,4 +1,3 @@
-import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { native } from '../native.js';
@@ -38,12 +37,12 @@ export async function mixToMemory(
       sink: 'pipe',
       outputs: [{ fd: writeEnd, prefix: new Uint8Array(), path: '' }],
     });
-    closeSync(writeEnd);
+    closePipe(writeEnd);
     open = false;
     await read;
     judge(findings, tensors, checkpoints, run);
   } finally {
-    if (open) closeSync(writeEnd);
+    if (open) closePipe(writeEnd);
     from.destroy();
     await read.catch(() => {});
   }
@@ -56,3 +55,8 @@ export async function mixToMemory(
   }
   return out;
 }
+
+/** Node's files would warn, in a worker thread, of a descriptor that they did not open. */
+const closePipe = (fd: number): void => {
+  new Socket({ fd, readable: false, writable: true }).destroy();
+};

@@ -183,6 +183,8 @@ async function matchValues(
 const EXPORT =
   'Export the graph so that it keeps its weights: torch.onnx.export(…, dynamo=False, do_constant_folding=False, training=torch.onnx.TrainingMode.PRESERVE) on model.eval(), or dynamo=True with optimize=False';
 
+const STATISTICS = /running_(mean|var)$/;
+
 function judge(
   path: string,
   slots: readonly Slot[],
@@ -207,7 +209,7 @@ function judge(
   );
   // Folded into convolutions, which then lack nothing else. A graph without any has another reason, such as no image tower.
   const statistics = weights.some((w) => w.slot.shape.length > 2)
-    ? tensors.filter((m) => /running_(mean|var)$/.test(m.name))
+    ? tensors.filter((m) => STATISTICS.test(m.name))
     : [];
   const changed = doubtful.filter((s) => !(keep.length > 0 && kept(s.name)));
   const folded =
@@ -236,7 +238,9 @@ function judge(
       message: `(${showShape(shapeOf(m))} in the soup) has no place in the graph`,
     })),
   ];
-  const bn = statistics.length > 0 ? ' (batch norm seems to be folded into convolutions)' : '';
+  const bn = tensors.some((m) => STATISTICS.test(m.name))
+    ? ' (batch norm seems to be folded into convolutions)'
+    : '';
   const [first] = details as [Mismatch];
   const from = origin
     ? ''

@@ -23,15 +23,14 @@ import {
   type OutputDType,
   type PlannedTensor,
   planTensors,
-  tensorBytes,
 } from '../merge/plan.js';
 import { type Shard, shardIndex, splitIntoShards } from '../merge/shards.js';
 import { resolveWeights, type Weighting } from '../merge/weights.js';
 import { type MergeResult, native } from '../native.js';
-import { convert } from '../onnx/tensors.js';
 import type { RunOptions } from '../progress.js';
 import { resolveMemory, resolveThreads } from '../threads.js';
 import { version } from '../version.js';
+import { putStatistics } from './put_statistics.js';
 
 /** What all recipes take about the soup that they write. */
 export interface SoupOptions extends MatchOptions, Allowances {
@@ -380,33 +379,6 @@ async function toDisk(
   await copySideFiles(target, options.like ?? first.path, options.dtype ?? 'keep');
   const written = new Map(shards.map((s, i) => [s.name, result.sha256[i] as string]));
   return { result, warnings, sha256: folderHash(written) };
-}
-
-/** Writes statistics over the averaged ones, in the output's types. */
-async function putStatistics(
-  handle: FileHandle,
-  from: number,
-  tensors: readonly PlannedTensor[],
-  statistics: ReadonlyMap<string, Float32Array>,
-): Promise<void> {
-  let at = from;
-  for (const t of tensors) {
-    const values = statistics.get(t.name);
-    if (values) {
-      const f32 = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-      const bytes = convert(f32, 'F32', t.dtype);
-      if (bytes.length !== tensorBytes(t) || !values.every(Number.isFinite)) {
-        throw new StockpotError(
-          'NONFINITE',
-          `tensor "${t.name}": the statistics that were computed again are not finite`,
-          { tensor: t.name, remedy: 'Check the data, or leave out --recompute-batchnorm.' },
-        );
-      }
-      await handle.write(bytes, 0, bytes.length, at);
-    }
-    at += tensorBytes(t);
-  }
-  await handle.sync();
 }
 
 /** The hashes of all ingredients' files: those that the pass took, and the others read for it. */
