@@ -1,11 +1,16 @@
 import type { Command } from 'commander';
+import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
-import { predict } from '../evaluate/predict.js';
+import type { WholeEvaluator } from '../evaluate/evaluator.js';
+import { predict, predictWith } from '../evaluate/predict.js';
+import type { RunOptions } from '../progress.js';
 import {
   addEvaluationOptions,
+  addProgramOptions,
   type EvaluationCommandOptions,
   evaluationOptions,
 } from './evaluation_options.js';
+import { openEvaluator } from './evaluator.js';
 import { runCommand } from './run.js';
 
 interface Options extends EvaluationCommandOptions {
@@ -14,7 +19,7 @@ interface Options extends EvaluationCommandOptions {
 }
 
 export function predictCommand(command: Command): Command {
-  addEvaluationOptions(command)
+  addProgramOptions(addEvaluationOptions(command))
     .description("write a model's logits on labelled data")
     .argument('<model>', 'a checkpoint')
     .option('-o, --output <file>', 'NAME.safetensors with logits and labels')
@@ -24,10 +29,11 @@ export function predictCommand(command: Command): Command {
       runCommand(options, async (run) => {
         if (options.output === undefined)
           throw new StockpotError('USAGE', 'expected -o FILE.safetensors');
-        const p = await predict(model, options.output, {
-          ...evaluationOptions(options, run),
-          overwrite: options.overwrite,
-        });
+        const { output, overwrite } = options;
+        const p =
+          options.evaluate === undefined
+            ? await predict(model, output, { ...evaluationOptions(options, run), overwrite })
+            : await byProgram(model, output, options, run);
         const { notes, ...json } = p;
         return {
           json,
@@ -37,4 +43,11 @@ export function predictCommand(command: Command): Command {
       }),
     );
   return command;
+}
+
+async function byProgram(model: string, output: string, options: Options, run: RunOptions) {
+  const { checkpoints, evaluator } = await openEvaluator([model], options, run);
+  const [first] = checkpoints as [Checkpoint];
+  const { overwrite } = options;
+  return predictWith(first, output, evaluator as WholeEvaluator, { ...run, overwrite });
 }

@@ -4,7 +4,9 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { json, root } from '../helpers/cli.js';
+import { decode } from '../helpers/floats.js';
 import { useFolder } from '../helpers/folder.js';
+import { readBack } from '../helpers/safetensors.js';
 
 const at = useFolder();
 const GOLDEN = join(root, '../shared/golden');
@@ -36,6 +38,19 @@ describe.skipIf(!has())(
       const models = [0, 1, 2].map((i) => join(folder, 'ingredients', String(i)));
       const [graph, data] = [join(folder, 'graph.onnx'), join(folder, 'inputs.safetensors')];
       const command = `'${python}' '${program}' {soup} '${graph}' '${data}'`;
+
+      it('logits', async () => {
+        const out = at(`${family}.safetensors`);
+        const args = ['predict', models[1] as string, '--data', data, '-o', out];
+        expect((await json([...args, '--evaluate', command])).out).toMatchObject({ output: out });
+        const read = async (file: string, name: string) =>
+          decode('F32', (await readBack(file)).tensors.get(name)?.bytes as Buffer);
+        const expected = await read(join(folder, 'expected.safetensors'), 'logits.1');
+        const found = await read(out, 'logits');
+        const largest = Math.max(...expected.map(Math.abs));
+        const most = Math.max(...found.map((x, i) => Math.abs(x - (expected[i] as number))));
+        expect([found.length, most / largest < 1e-4]).toEqual([expected.length, true]);
+      });
 
       it('the greedy soup', { timeout: 120_000 }, async () => {
         const { greedy } = JSON.parse(await readFile(join(folder, 'expected.json'), 'utf8'));
