@@ -191,7 +191,7 @@ export class NativeNetwork implements RunnableNetwork {
 
   /** Logits [indices.length, classes] of these examples, in this order. */
   async logits(
-    data: Pick<DataSet, 'batch' | 'shared'>,
+    data: Pick<DataSet, 'batch' | 'shared' | 'tokens'>,
     indices: ArrayLike<number>,
     run: RunOptions = {},
   ): Promise<Float32Array> {
