@@ -86,10 +86,14 @@ export async function greedy(
     return { ...plan, order: [], members: [], metric, value: null, accuracy: null, trace: [] };
   const kitchen = await Kitchen.open(checkpoints, metric, options);
   const { order, members, best, trace } = await choose(kitchen, options);
-  const soup = await makeSoup('greedy', checkpoints, output, {
-    ...options,
-    weights: equalWeights(checkpoints.length, members),
-  });
+  const weights = equalWeights(checkpoints.length, members);
+  const soup = await makeSoup(
+    'greedy',
+    checkpoints,
+    output,
+    { ...options, weights },
+    detailsOf({ order, members, best }, metric, options),
+  );
   const warnings = Number.isNaN(best.value)
     ? [`The ${metric} of the soup is NaN: no ingredient could be judged.`]
     : [];
@@ -123,6 +127,23 @@ function check(options: GreedyOptions): void {
       remedy: 'Leave out --weights and --normalize.',
     });
   }
+}
+
+/** What the record says besides members and weights: nothing that early rejection or a resumption could change. */
+function detailsOf(
+  { order, members, best }: { order: number[]; members: number[]; best: Known },
+  metric: Metric,
+  { accept = 'ge', evaluator }: GreedyOptions,
+): Record<string, unknown> {
+  return {
+    metric,
+    // JSON has no NaN.
+    value: Number.isFinite(best.value) ? best.value : null,
+    accept,
+    order,
+    accepted: members,
+    evaluator: typeof evaluator === 'function' ? undefined : evaluator.id,
+  };
 }
 
 /** 1/m for members, else 0. */

@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Candidate, ExampleEvaluator } from '../../lib/evaluate/evaluator.js';
 import { allMetrics, type Metric } from '../../lib/evaluate/metrics.js';
-import { uniform } from '../../lib/index.js';
+import { inspect, uniform } from '../../lib/index.js';
 import { type GreedyOptions, type GreedyStep, greedy } from '../../lib/recipes/greedy.js';
 import { failure } from '../helpers/errors.js';
 import { listing, useFolder } from '../helpers/folder.js';
@@ -216,6 +216,14 @@ describe('greedy soups', () => {
       output: out,
     });
     expect(steps).toEqual(soup.trace);
+    expect((await inspect(out)).record?.details).toEqual({
+      metric: 'loss',
+      value: soup.value,
+      accept: 'ge',
+      order: soup.order,
+      accepted: soup.members,
+      evaluator: simulated(t).id,
+    });
     const rising = [...soup.members].sort((a, b) => a - b);
     await uniform(
       rising.map((i) => paths[i] as string),
