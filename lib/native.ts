@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import type { Taps } from './data/filters.js';
 import { StockpotError } from './errors.js';
 import type { Graph } from './models/graph.js';
 
@@ -92,6 +93,26 @@ export interface MergeResult {
   bytesWritten: number;
 }
 
+/** A window of a scaled image, as planes. */
+export interface ResampleTable {
+  sourceWidth: number;
+  sourceHeight: number;
+  /** Interleaved RGB. */
+  rgb: Uint8Array;
+  /** How the window's columns and rows are made of the source's. */
+  columns: Taps;
+  rows: Taps;
+  /** Of the output, and where the window lies in it. */
+  width: number;
+  height: number;
+  left: number;
+  top: number;
+  /** [3, height, width]; only the window is written. */
+  planes: Uint8Array;
+  /** '' for the fastest. */
+  variant: string;
+}
+
 /** A network's plan and memory in the addon; freed when it is no longer referenced. */
 export type NetworkHandle = { readonly __network: unique symbol };
 
@@ -163,6 +184,8 @@ export interface Addon {
   hash(
     table: SourceTable & { threads: number; elements: Float64Array },
   ): NativeJob<{ sha256: string[] }>;
+  /** Scales an image; see lib/data/resample.ts. */
+  resample(table: ResampleTable): NativeJob<void>;
   meanBlock(
     variant: string,
     inputs: Uint8Array[],

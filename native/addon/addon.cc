@@ -15,6 +15,7 @@
 #include "../stream/merge_job.h"
 #include "environment.h"
 #include "held.h"
+#include "images.h"
 #include "network.h"
 #include "tables.h"
 #include "training.h"
@@ -319,6 +320,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("createHeld", Napi::Function::New(env, create_held));
   exports.Set("hold", Napi::Function::New(env, hold));
   exports.Set("releaseHeld", Napi::Function::New(env, release_held));
+  exports.Set("resample", Napi::Function::New(env, resample_image));
   exports.Set("meanBlock", Napi::Function::New(env, mean_block));
   exports.Set("variants", Napi::Function::New(env, variants));
   exports.Set("sha256Plain", Napi::Function::New(env, sha256_plain_of));
