@@ -184,6 +184,8 @@ export interface Addon {
   hash(
     table: SourceTable & { threads: number; elements: Float64Array },
   ): NativeJob<{ sha256: string[] }>;
+  /** Asks the system for the first `bytes` of each open file; resolves with how many it asked for. */
+  readAhead(table: { files: Float64Array; bytes: Float64Array }): NativeJob<number>;
   /** Scales an image; see lib/data/resample.ts. */
   resample(table: ResampleTable): NativeJob<void>;
   meanBlock(

@@ -94,22 +94,39 @@ export class Session {
     return this.definition.numClasses;
   }
 
-  /** Puts a mix of the ingredients into the network: `weights` one an ingredient, or the mean of `members`. */
-  async load(members: readonly number[], weights?: readonly number[]): Promise<void> {
+  /**
+   * Puts a mix of the ingredients into the network: `weights` one an ingredient, or the mean of `members`.
+   * @param signal ends this call, as the session's own does
+   */
+  async load(
+    members: readonly number[],
+    weights?: readonly number[],
+    signal?: AbortSignal,
+  ): Promise<void> {
     const k = this.checkpoints.length;
     const share = Array.from({ length: k }, (_, i) => (members.includes(i) ? 1 : 0));
-    await this.loadMixture(weights ? resolveWeights(k, weights) : resolveWeights(k, share, true));
+    const weighting = weights ? resolveWeights(k, weights) : resolveWeights(k, share, true);
+    await this.loadMixture(weighting, signal);
   }
 
   /** Puts a mix into the network whose weights may differ from tensor to tensor. */
-  async loadMixture(weighting: Weighting | ((tensor: string) => Weighting)): Promise<void> {
+  async loadMixture(
+    weighting: Weighting | ((tensor: string) => Weighting),
+    signal?: AbortSignal,
+  ): Promise<void> {
     const tensors = planTensors(this.matched, weighting, this.options.dtype ?? 'keep');
-    await this.network.load(this.checkpoints, tensors, this.options);
+    await this.network.load(this.checkpoints, tensors, this.until(signal));
   }
 
   /** Logits [n, classes] of what was loaded last, on these examples or on all. */
-  async logits(indices: ArrayLike<number> = this.all): Promise<Float32Array> {
-    return await this.network.logits(this.data, indices, this.options);
+  async logits(indices: ArrayLike<number> = this.all, signal?: AbortSignal): Promise<Float32Array> {
+    return await this.network.logits(this.data, indices, this.until(signal));
+  }
+
+  private until(signal: AbortSignal | undefined): EvaluationOptions {
+    const { signal: own } = this.options;
+    if (!own || !signal || own === signal) return { ...this.options, signal: signal ?? own };
+    return { ...this.options, signal: AbortSignal.any([own, signal]) };
   }
 
   async close(): Promise<void> {
