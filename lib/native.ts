@@ -119,7 +119,19 @@ export type NetworkHandle = { readonly __network: unique symbol };
 /** Memory that tensors are held in between passes; freed by `releaseHeld`, or when it is no longer referenced. */
 export type HeldHandle = { readonly __held: unique symbol };
 
+/** Memory that counts as taken until it is released, or nothing refers to it. */
+export type HeldMemory = { readonly __memory: unique symbol };
+
 export interface Addon {
+  /** Bytes that the jobs and networks of this process hold, worker threads included. */
+  memoryHeld(): { buffers: number; networks: number };
+  /** Bytes that are left for a network of a run that may hold `limit`. */
+  roomForNetwork(limit: number): number;
+  /** Counts bytes as a network's; null where there are not so many left. */
+  holdMemory(bytes: number, limit: number): HeldMemory | null;
+  releaseMemory(held: HeldMemory): void;
+  /** Frees a network now, and not when it is collected. */
+  freeNetwork(network: NetworkHandle): void;
   /**
    * Plans a graph for at most `batch` examples at a time. `variant` '' takes the fastest. With `floats`, for training:
    * what a backward pass needs is kept where that fits into so many floats an example, else computed again.

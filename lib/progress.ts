@@ -21,6 +21,10 @@ export interface RunOptions {
   onProgress?: OnProgress;
   /** Worker threads; all the machine's by default. */
   threads?: number;
-  /** Bytes that the call may hold in buffers; 128 MiB by default. */
+  /**
+   * Bytes that the call may hold: in buffers, 128 MiB by default; where a network runs also in its weights, activations
+   * and data, by default what the machine has. Calls of one process share it: together they hold no more than the largest
+   * of them may.
+   */
   memory?: number;
 }

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { StockpotError } from '../errors.js';
+import type { BatchSize } from '../evaluate/network_memory.js';
 import type { EvaluationOptions } from '../evaluate/session.js';
 import type { OutputDType } from '../merge/plan.js';
 import type { RunOptions } from '../progress.js';
@@ -12,14 +13,17 @@ export interface EvaluationCommandOptions extends CommonOptions {
   config?: string;
   key?: string;
   dtype?: OutputDType;
-  batchSize?: number;
+  batchSize?: BatchSize;
   cacheMemory?: number;
   skipBad?: boolean;
 }
 
 export function addEvaluationOptions(command: Command): Command {
   return addDataOptions(command).addOption(
-    new Option('--batch-size <n>', 'most examples at a time (default: 128)').argParser(parseCount),
+    new Option(
+      '--batch-size <n>',
+      'examples at a time, or auto: 128, halved until they fit (default: as many as fit, up to 128)',
+    ).argParser((text) => (text === 'auto' ? text : parseCount(text))),
   );
 }
 

@@ -1,6 +1,6 @@
 import { Presets, SingleBar } from 'cli-progress';
+import { showBytes } from '../bytes.js';
 import type { Progress } from '../progress.js';
-import { showBytes } from './parse.js';
 
 /** Seconds between plain lines where there is no terminal. */
 const LINE_EVERY = 5;

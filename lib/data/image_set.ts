@@ -196,6 +196,7 @@ function toDataSet(
     inputs: [{ name: 'pixel_values', dtype: 'f32', shape: [3, height, width] }],
     shared: {},
     pixels: { shape: [3, height, width], table, read },
+    heldBytes: store.held,
     batch: async (indices) => ({ pixel_values: normalise(await read(indices), table, plane) }),
     contentHash: hashOf(preparation, good),
     skipped,

@@ -44,6 +44,8 @@ export interface DataSet {
   readonly shared: Readonly<Record<string, TensorData>>;
   /** For images that stockpot prepared. */
   readonly pixels?: Pixels;
+  /** Bytes of prepared examples in memory. */
+  readonly heldBytes?: number;
   /** Each input as [indices.length, …shape], row-major, in the order of `indices`. */
   batch(indices: ArrayLike<number>): Promise<Record<string, Float32Array | Int32Array>>;
   /** SHA-256 (hex) of everything that the examples are made of: bytes, labels, order, preparation. */

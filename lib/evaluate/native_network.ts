@@ -5,18 +5,21 @@ import { StockpotError } from '../errors.js';
 import { execute, judge } from '../merge/execute.js';
 import type { PlannedTensor } from '../merge/plan.js';
 import type { Graph, Network } from '../models/graph.js';
-import { type NetworkHandle, native } from '../native.js';
+import { type HeldMemory, type NetworkHandle, native } from '../native.js';
 import type { RunOptions } from '../progress.js';
 import { resolveThreads } from '../threads.js';
+import {
+  type BatchSize,
+  bytesOf,
+  type MemoryLimit,
+  outOfMemory,
+  reserve,
+} from './network_memory.js';
 
-/** Examples at a time, unless a batch of them would take more memory than this. */
-const BATCH = 128;
-const BATCH_BYTES = 1 << 30;
-
-export interface NetworkOptions {
+export interface NetworkOptions extends MemoryLimit {
   threads?: number;
-  /** Most examples at a time. */
-  batch?: number;
+  /** Examples at a time. */
+  batch?: BatchSize;
   /** For tests: the variant of the operations. */
   variant?: string;
 }
@@ -30,29 +33,20 @@ class Runner {
     readonly handle: NetworkHandle,
     readonly bytes: number,
     readonly variant: string,
+    readonly threads: number,
   ) {
     this.columns = graph.values[graph.output]?.columns ?? 0;
   }
 
-  static create(graph: Graph, largest: number, options: NetworkOptions): Runner {
-    const perExample = graph.values.reduce((n, v) => n + v.rows * v.columns * 4, 0);
-    const batch = Math.max(1, Math.min(largest, Math.floor(BATCH_BYTES / Math.max(1, perExample))));
-    const threads = resolveThreads(options.threads);
-    try {
-      const made = native().createNetwork(graph, batch, threads, options.variant ?? '');
-      return new Runner(graph, batch, made.handle, made.bytes, made.variant);
-    } catch (cause) {
-      if (!(cause instanceof RangeError)) throw cause;
-      const weights = graph.weights.reduce((n, w) => n + w.shape.reduce((a, b) => a * b, 4), 0);
-      throw new StockpotError(
-        'IO',
-        `out of memory: the network needs ${weights} bytes for weights and ${perExample * batch} for a batch of ${batch}`,
-        {
-          cause,
-          remedy: 'Lower --batch-size, or use a machine with more memory.',
-        },
-      );
-    }
+  /** @throws RangeError where the system gives no memory for it */
+  static create(graph: Graph, batch: number, threads: number, variant = ''): Runner {
+    const made = native().createNetwork(graph, batch, threads, variant);
+    return new Runner(graph, batch, made.handle, made.bytes, made.variant, threads);
+  }
+
+  /** Frees its memory. */
+  free(): void {
+    native().freeNetwork(this.handle);
   }
 
   /** Runs `n` examples; `inputs` by name. */
@@ -84,6 +78,7 @@ class Runner {
  */
 export class NativeNetwork {
   private features: Float32Array | undefined;
+  private closed = false;
   private readonly sharedInputs: Record<string, Float32Array | Int32Array>;
 
   private constructor(
@@ -91,23 +86,62 @@ export class NativeNetwork {
     private readonly classes: Runner | undefined,
     readonly numClasses: number,
     constants: Network['constants'],
+    private readonly held: HeldMemory,
   ) {
     this.sharedInputs = Object.fromEntries(
       Object.entries(constants ?? {}).map(([name, ids]) => [name, Int32Array.from(ids)]),
     );
   }
 
+  /**
+   * Plans the network and takes its memory.
+   * @throws StockpotError MEMORY
+   */
   static create(network: Network, options: NetworkOptions = {}): NativeNetwork {
-    const main = Runner.create(network.graph, options.batch ?? BATCH, options);
-    const classes = network.classes
-      ? Runner.create(network.classes, network.numClasses, options)
-      : undefined;
-    return new NativeNetwork(main, classes, network.numClasses, network.constants);
+    const threads = resolveThreads(options.threads);
+    const { graph, classes, numClasses } = network;
+    const sizes = [
+      bytesOf(graph, threads),
+      ...(classes ? [bytesOf(classes, threads, numClasses)] : []),
+    ];
+    for (let ceiling = Number.POSITIVE_INFINITY; ; ) {
+      const { batch, held } = reserve(sizes, options.batch, options, ceiling);
+      const made: Runner[] = [];
+      try {
+        for (const [i, g] of [graph, ...(classes ? [classes] : [])].entries()) {
+          const most = Math.min(batch, sizes[i]?.most as number);
+          made.push(Runner.create(g, most, threads, options.variant));
+        }
+        const [main, second] = made as [Runner, Runner | undefined];
+        return new NativeNetwork(main, second, numClasses, network.constants, held);
+      } catch (cause) {
+        for (const runner of made) runner.free();
+        native().releaseMemory(held);
+        if (!(cause instanceof RangeError)) throw cause;
+        if (options.batch !== 'auto' || batch === 1)
+          throw outOfMemory(sizes, options.batch, batch, undefined, options, cause);
+        ceiling = Math.floor(batch / 2);
+      }
+    }
+  }
+
+  /** Frees its memory; it cannot be used afterwards. */
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.main.free();
+    this.classes?.free();
+    native().releaseMemory(this.held);
   }
 
   /** Examples that are run at a time. */
   get batch(): number {
     return this.main.batch;
+  }
+
+  /** That the operations were planned for. */
+  get threads(): number {
+    return this.main.threads;
   }
 
   /** Instruction set of the operations; the last bits of logits depend on it. */

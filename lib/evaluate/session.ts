@@ -10,7 +10,9 @@ import { resolveWeights, type Weighting } from '../merge/weights.js';
 import type { Network } from '../models/graph.js';
 import { buildNetwork, findConfig } from '../models/index.js';
 import type { RunOptions } from '../progress.js';
+import { resolveMemory } from '../threads.js';
 import { NativeNetwork } from './native_network.js';
+import type { BatchSize } from './network_memory.js';
 
 export interface EvaluationOptions
   extends RunOptions,
@@ -21,8 +23,8 @@ export interface EvaluationOptions
   /** The config, where none lies beside the first ingredient. */
   config?: string;
   key?: string;
-  /** Most examples at a time. */
-  batchSize?: number;
+  /** Examples at a time; `auto`: 128, halved until they fit into memory. By default as many as fit, up to 128. */
+  batchSize?: BatchSize;
   /** Type that a mix of ingredients is rounded to before it is evaluated. */
   dtype?: OutputDType;
 }
@@ -43,6 +45,8 @@ export class Session {
     readonly matched: readonly Matched[],
     readonly notes: readonly string[],
     private readonly options: EvaluationOptions,
+    /** Bytes for buffers, where the run's memory is bounded. */
+    private readonly buffers: number | undefined,
   ) {
     this.all = [...Array(data.count).keys()];
   }
@@ -61,8 +65,10 @@ export class Session {
     }
     const first = checkpoints[0] as Checkpoint;
     const { tensors: matched, notes } = await matchTensors(checkpoints, options);
+    const share = divide(options);
     const data = await openDataSet(options.data, {
       ...options,
+      cacheMemory: share.cache,
       model: first.path,
       config: options.config,
     });
@@ -74,18 +80,20 @@ export class Session {
       );
       checkLabels(data, network.numClasses);
       const said = [...checkpoints.flatMap((c) => c.notes), ...notes, ...data.notes];
-      return new Session(checkpoints, data, network, matched, said, options);
+      return new Session(checkpoints, data, network, matched, said, options, share.buffers);
     } catch (e) {
       await data.close();
       throw e;
     }
   }
 
-  /** The network on the CPU; its memory is taken when it is first asked for. */
+  /** The network on the CPU; its memory is taken when it is first asked for. @throws StockpotError MEMORY */
   get network(): NativeNetwork {
     this.made ??= NativeNetwork.create(this.definition, {
       threads: this.options.threads,
       batch: this.options.batchSize,
+      memory: this.options.memory,
+      taken: (this.buffers ?? 0) + (this.data.heldBytes ?? 0),
     });
     return this.made;
   }
@@ -125,13 +133,25 @@ export class Session {
 
   private until(signal: AbortSignal | undefined): EvaluationOptions {
     const { signal: own } = this.options;
-    if (!own || !signal || own === signal) return { ...this.options, signal: signal ?? own };
-    return { ...this.options, signal: AbortSignal.any([own, signal]) };
+    const both = own && signal && own !== signal ? AbortSignal.any([own, signal]) : undefined;
+    return { ...this.options, memory: this.buffers, signal: both ?? signal ?? own };
   }
 
+  /** Frees the network and closes the data. */
   async close(): Promise<void> {
+    this.made?.close();
     await this.data.close();
   }
+}
+
+/** What a run that may hold `memory` may hold of it in buffers and in prepared data; the network gets the rest. */
+function divide({ memory, cacheMemory }: EvaluationOptions): { buffers?: number; cache?: number } {
+  if (memory === undefined) return { cache: cacheMemory };
+  resolveMemory(memory);
+  return {
+    buffers: Math.max(2 ** 20, Math.min(128 * 2 ** 20, Math.floor(memory / 8))),
+    cache: cacheMemory ?? Math.min(2 ** 30, Math.floor(memory / 4)),
+  };
 }
 
 /** What the data says about the network's sizes. */

@@ -17,6 +17,7 @@
 #include "environment.h"
 #include "held.h"
 #include "images.h"
+#include "memory.h"
 #include "network.h"
 #include "tables.h"
 #include "training.h"
@@ -336,6 +337,11 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("createHeld", Napi::Function::New(env, create_held));
   exports.Set("hold", Napi::Function::New(env, hold));
   exports.Set("releaseHeld", Napi::Function::New(env, release_held));
+  exports.Set("freeNetwork", Napi::Function::New(env, free_network));
+  exports.Set("memoryHeld", Napi::Function::New(env, memory_held));
+  exports.Set("roomForNetwork", Napi::Function::New(env, room_for_network));
+  exports.Set("holdMemory", Napi::Function::New(env, hold_memory));
+  exports.Set("releaseMemory", Napi::Function::New(env, release_memory));
   exports.Set("readAhead", Napi::Function::New(env, read_ahead));
   exports.Set("resample", Napi::Function::New(env, resample_image));
   exports.Set("meanBlock", Napi::Function::New(env, mean_block));
