@@ -56,7 +56,7 @@ export class NativeEvaluator implements GradientEvaluator {
     const step = Math.min(STEP, this.session.network.batch);
     for (let at = 0; at < order.length; at += step) {
       const examples = order.subarray(at, at + step);
-      yield { examples, logits: await this.session.logits(examples, signal) };
+      yield { examples, logits: await this.session.logits(examples, { signal }) };
     }
   }
 }

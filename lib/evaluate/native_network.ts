@@ -8,6 +8,7 @@ import type { Graph, Network } from '../models/graph.js';
 import { type HeldMemory, type NetworkHandle, native } from '../native.js';
 import type { RunOptions } from '../progress.js';
 import { resolveThreads } from '../threads.js';
+import { ExampleProgress } from './example_progress.js';
 import {
   type BatchSize,
   bytesOf,
@@ -208,13 +209,16 @@ export class NativeNetwork {
     const shared = { ...this.sharedInputs, ...(await this.classFeatures(data, run)) };
     const n = indices.length;
     const out = new Float32Array(n * this.main.columns);
+    const progress = new ExampleProgress(run.onProgress, n);
     for (let at = 0; at < n; at += this.main.batch) {
       throwIfAborted(run.signal);
       const part = Array.prototype.slice.call(indices, at, at + this.main.batch) as number[];
       const inputs = await data.batch(part);
       const logits = out.subarray(at * this.main.columns, (at + part.length) * this.main.columns);
       await this.main.run({ ...inputs, ...shared }, part.length, logits, run);
+      progress.add(part.length);
     }
+    throwIfAborted(run.signal);
     return out;
   }
 

@@ -126,9 +126,15 @@ export class Session {
     await this.network.load(this.checkpoints, tensors, this.until(signal));
   }
 
-  /** Logits [n, classes] of what was loaded last, on these examples or on all. */
-  async logits(indices: ArrayLike<number> = this.all, signal?: AbortSignal): Promise<Float32Array> {
-    return await this.network.logits(this.data, indices, this.until(signal));
+  /**
+   * Logits [n, classes] of what was loaded last, on these examples or on all.
+   * @param run `signal` ends this call, as the session's own does; progress is told only to what is given here
+   */
+  async logits(
+    indices: ArrayLike<number> = this.all,
+    { signal, onProgress }: Pick<RunOptions, 'signal' | 'onProgress'> = {},
+  ): Promise<Float32Array> {
+    return await this.network.logits(this.data, indices, { ...this.until(signal), onProgress });
   }
 
   private until(signal: AbortSignal | undefined): EvaluationOptions {

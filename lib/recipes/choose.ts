@@ -62,6 +62,7 @@ export async function choose(
 async function sortIngredients(kitchen: Kitchen, how: 'metric' | 'given') {
   const order = [...kitchen.checkpoints.keys()];
   const wanted = how === 'given' ? 1 : order.length;
+  kitchen.passes = wanted + order.length - 1;
   const w = kitchen.evaluators.length;
   const outcomes = new InTurn<Evaluator, Known>(kitchen.evaluators, wanted, (e, i, stop) => {
     kitchen.expect(order.slice(i + 1, i + 1 + w));

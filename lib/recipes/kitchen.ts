@@ -11,6 +11,7 @@ import {
   readResult,
   wholeEvaluator,
 } from '../evaluate/evaluator.js';
+import { ExampleProgress, passOf } from '../evaluate/example_progress.js';
 import { emptyScores, type Metric, metricsOf, scoreInto } from '../evaluate/metrics.js';
 import { type Accept, startTrial, type Trial } from '../evaluate/rejection.js';
 import { Evaluations, type Outcome } from '../evaluate/resume.js';
@@ -37,6 +38,9 @@ export const equalWeights = (k: number, members: readonly number[]): number[] =>
 export class Kitchen {
   readonly metric: Metric;
   readonly evaluators: readonly Evaluator[];
+  /** Soups that were begun, and how many there are if none is begun twice. */
+  private pass = 0;
+  passes = 0;
   private readonly ahead = new Map<number, ReadAhead>();
 
   private constructor(
@@ -178,12 +182,14 @@ export class Kitchen {
     const order = trial?.order ?? Int32Array.from({ length: n }, (_, i) => i);
     const scores = emptyScores(n);
     let evaluated = 0;
+    const progress = new ExampleProgress(passOf(this.options, ++this.pass, this.passes), n);
     // `gt` against a soup that is right everywhere: nothing needs to be evaluated.
     if (trial?.hopeless) return { value: null, evaluated, metrics: {} };
     for await (const { examples, logits } of evaluator.batches(soup, order, { beta: 1, signal })) {
       throwIfAborted(signal);
       scoreInto(scores, logits, examples, labels);
       evaluated += examples.length;
+      progress.add(examples.length);
       trial?.add(examples, scores);
       if (trial?.hopeless && evaluated < n) return { value: null, evaluated, metrics: {} };
     }

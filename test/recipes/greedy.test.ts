@@ -71,7 +71,7 @@ async function run(t: Tables, options: Omit<GreedyOptions, 'evaluator'> & Partia
 }
 
 describe('greedy soups', () => {
-  it('are the paper’s, whatever is rejected early', async () => {
+  it('behaviour 27: are the paper’s, whatever is rejected early', async () => {
     await fc.assert(
       fc.asyncProperty(tables, settings, async (t, s) => {
         const { batch, ...options } = s;
@@ -166,7 +166,7 @@ describe('greedy soups', () => {
     ),
   });
 
-  it('of one ingredient, of equal ones, and of one example', async () => {
+  it('behaviour 25: of one ingredient, of equal ones, and of one example', async () => {
     expect(await run(same(1), {})).toMatchObject({ order: [0], members: [0], trace: [] });
     const equal = await run(same(4), {});
     expect(equal).toMatchObject({ order: [0, 1, 2, 3], members: [0, 1, 2, 3] });
@@ -175,7 +175,7 @@ describe('greedy soups', () => {
     expect((await run(same(3, 1), {})).members).toEqual([0, 1, 2]);
   });
 
-  it('leave out what has a metric of NaN, and say when nothing else is there', async () => {
+  it('behaviour 25: leave out what has a metric of NaN, and say when nothing else is there', async () => {
     const values = [Number.NaN, 0.5, Number.NaN, 0.5];
     const evaluator = (soup: Candidate) =>
       soup.members.length === 1
@@ -277,7 +277,7 @@ describe('greedy soups that were interrupted', () => {
   const tablesOf = (seed: number): Tables =>
     fc.sample(tables, { numRuns: 200, seed }).find((x) => x.logits.length >= 5) as Tables;
 
-  it('go on where they were, with the same result', async () => {
+  it('behaviour 26: go on where they were, with the same result', async () => {
     for (const [seed, metric] of [
       [1, 'accuracy'],
       [2, 'loss'],
@@ -308,7 +308,7 @@ describe('greedy soups that were interrupted', () => {
     }
   });
 
-  it('evaluate again what was kept for something else, or is damaged', async () => {
+  it('behaviour 26: evaluate again what was kept for something else, or is damaged', async () => {
     const t = tablesOf(5);
     const resume = at('kept');
     await run(t, { resume });
