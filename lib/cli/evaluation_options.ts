@@ -1,11 +1,13 @@
 import { type Command, Option } from 'commander';
+import { showBytes } from '../bytes.js';
 import { StockpotError } from '../errors.js';
 import type { BatchSize } from '../evaluate/network_memory.js';
+import type { EvaluationPlan } from '../evaluate/plan.js';
 import type { EvaluationOptions } from '../evaluate/session.js';
 import type { OutputDType } from '../merge/plan.js';
 import type { RunOptions } from '../progress.js';
-import { parseCount, parseSize } from './parse.js';
-import type { CommonOptions } from './run.js';
+import { parseCount, parseSize, plural } from './parse.js';
+import type { CommonOptions, Outcome } from './run.js';
 
 /** Options of every command that runs a network on data. */
 export interface EvaluationCommandOptions extends CommonOptions {
@@ -50,6 +52,16 @@ export function evaluationOptions(o: EvaluationCommandOptions, run: RunOptions):
   }
   const { config, key, dtype, batchSize, cacheMemory, skipBad } = o;
   return { ...run, data: o.data, config, key, dtype, batchSize, cacheMemory, skipBad };
+}
+
+/** What --dry-run prints for commands that run a network. */
+export function planOutcome({ notes, ...plan }: EvaluationPlan): Outcome {
+  const { ingredients, n, classes, batchSize, bytesRead, networkBytes, dataBytes, threads } = plan;
+  const lines = [
+    `would run ${plural(ingredients.length, 'model')} on ${plural(n, 'example')}, ${classes} classes, ${batchSize} at a time, ${plural(threads, 'thread')}`,
+    `  reads ${showBytes(bytesRead)} of weights; holds ${showBytes(networkBytes)} in the network, ${showBytes(dataBytes)} of data`,
+  ];
+  return { json: plan, lines, notes };
 }
 
 /** 0.9532 -> "95.32 %". */

@@ -5,7 +5,7 @@ import { type DataOptions, openDataSet } from '../data/open.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
 import { type Matched, type MatchOptions, matchTensors } from '../merge/match.js';
-import { type OutputDType, planTensors } from '../merge/plan.js';
+import { bytesToRead, type OutputDType, planTensors } from '../merge/plan.js';
 import { resolveWeights, type Weighting } from '../merge/weights.js';
 import type { Network } from '../models/graph.js';
 import { buildNetwork, findConfig } from '../models/index.js';
@@ -141,6 +141,12 @@ export class Session {
     const { signal: own } = this.options;
     const both = own && signal && own !== signal ? AbortSignal.any([own, signal]) : undefined;
     return { ...this.options, memory: this.buffers, signal: both ?? signal ?? own };
+  }
+
+  /** Bytes of all ingredients' tensors. */
+  get weightBytes(): number {
+    const all = resolveWeights(this.checkpoints.length);
+    return bytesToRead(planTensors(this.matched, all, this.options.dtype ?? 'keep'));
   }
 
   /** Frees the network and closes the data. */
