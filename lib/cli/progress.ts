@@ -36,9 +36,7 @@ export class ProgressDisplay {
       const now = performance.now();
       if (now - this.lastLine < LINE_EVERY * 1000) return;
       this.lastLine = now;
-      process.stderr.write(
-        `${title}: ${show(done)} of ${show(total)}, ${left} s left\n`,
-      );
+      process.stderr.write(`${title}: ${show(done)} of ${show(total)}, ${left} s left\n`);
       return;
     }
     const shown = { title, read: show(done), all: show(total), left };

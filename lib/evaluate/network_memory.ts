@@ -1,18 +1,16 @@
 import { freemem, platform, totalmem } from 'node:os';
 import { showBytes } from '../bytes.js';
 import { StockpotError } from '../errors.js';
-import type { Graph, GraphWeight } from '../models/graph.js';
+import type { Graph } from '../models/graph.js';
 import { type HeldMemory, native } from '../native.js';
 
 /** Most examples at a time where nobody says how many, unless they take more than this. */
 const BATCH = 128;
 const BATCH_BYTES = 2 ** 30;
-/** No variant packs matrices into wider panels of rows. */
-const PANEL = 64;
 
 /** Bytes that a graph takes. */
 export interface GraphBytes {
-  /** Weights and the threads' scratch, whatever the batch; a little more than the executor takes. */
+  /** Weights and the threads' scratch, whatever the batch. */
   fixed: number;
   perExample: number;
   /** Examples that are never exceeded. */
@@ -30,45 +28,22 @@ export interface MemoryLimit {
   taken?: number;
 }
 
-const up = (n: number, to: number): number => Math.ceil(n / to) * to;
-const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
-
 /** @param most examples at a time that there can be */
 export function bytesOf(
   graph: Graph,
   threads: number,
   most = Number.POSITIVE_INFINITY,
 ): GraphBytes {
-  const packed = new Map<GraphWeight, boolean>();
-  const tables = new Set<GraphWeight>();
-  let scratch = 0;
-  for (const op of graph.ops) {
-    if (op.op === 'linear') packed.set(graph.weights[op.weight] as GraphWeight, op.transposed);
-    if (op.op === 'embedding') tables.add(graph.weights[op.table] as GraphWeight);
-    if (op.op === 'attention') {
-      const lq = (graph.values[op.q]?.rows as number) / op.groups;
-      const lk = (graph.values[op.k]?.rows as number) / (op.shared_kv ? 1 : op.groups);
-      const floats =
-        up(lk, PANEL) * op.width + up(op.width, PANEL) * lk + Math.min(up(lq, PANEL), 256) * lk;
-      scratch = Math.max(scratch, 4 * floats);
-    }
-  }
-  const weights = graph.weights.reduce((sum, w) => {
-    const n = product(w.shape);
-    const transposed = packed.get(w);
-    if (transposed === undefined) return sum + 4 * n;
-    const rows = w.shape[0] ?? 1;
-    const columns = n / Math.max(1, rows);
-    const matrix = transposed ? up(columns, PANEL) * rows : up(rows, PANEL) * columns;
-    return sum + 4 * (matrix + (tables.has(w) ? n : 0));
-  }, 0);
+  const [one, two] = [1, 2].map((batch) => native().planNetwork(graph, batch, threads).bytes) as [
+    number,
+    number,
+  ];
   // An input once more, as the bytes that it is made of.
-  const inputs = graph.inputs.reduce((sum, i) => sum + (i.shared ? 0 : 5 * product(i.shape)), 0);
-  return {
-    fixed: weights + threads * scratch,
-    perExample: 4 * native().planNetwork(graph).floats + inputs,
-    most,
-  };
+  const inputs = graph.inputs.reduce(
+    (sum, { shape, shared }) => sum + (shared ? 0 : 5 * shape.reduce((a, b) => a * b, 1)),
+    0,
+  );
+  return { fixed: one - (two - one), perExample: two - one + inputs, most };
 }
 
 /** What a machine, or its container, can still give. */

@@ -37,14 +37,24 @@ beforeAll(async () => {
 });
 const MIB = 2 ** 20;
 
-const open = (options: Partial<EvaluationOptions> = {}) =>
-  Session.open([model], { data, ...options });
+/** A session whose network has its memory. */
+async function open(options: Partial<EvaluationOptions> = {}): Promise<Session> {
+  const session = await Session.open([model], { data, ...options });
+  try {
+    session.network;
+    return session;
+  } catch (e) {
+    await session.close();
+    throw e;
+  }
+}
 
 /** Opens, looks, and closes. */
 async function batchOf(options: Partial<EvaluationOptions>): Promise<number> {
   const session = await open(options);
+  const { batch } = session.network;
   await session.close();
-  return session.network.batch;
+  return batch;
 }
 
 afterEach(() => {
