@@ -21,6 +21,8 @@ export type ErrorCode =
   | 'OUTPUT'
   /** Not enough room on the disk. */
   | 'NO_SPACE'
+  /** Not enough memory for what was asked. */
+  | 'MEMORY'
   /** `verify` found that the soup is not what its record says. */
   | 'VERIFY'
   /** Aborted by an AbortSignal or a signal of the operating system. */

@@ -1,10 +1,12 @@
 import type { Command } from 'commander';
 import { evaluate } from '../evaluate/evaluate.js';
+import { planEvaluation } from '../evaluate/plan.js';
 import {
   addEvaluationOptions,
   type EvaluationCommandOptions,
   evaluationOptions,
   percent,
+  planOutcome,
 } from './evaluation_options.js';
 import { runCommand } from './run.js';
 
@@ -15,7 +17,9 @@ export function evaluateCommand(command: Command): Command {
     .option('--key <name>', 'the dict inside wrapped PyTorch checkpoints')
     .action((models: string[], options: EvaluationCommandOptions) =>
       runCommand(options, async (run) => {
-        const { models: results, notes } = await evaluate(models, evaluationOptions(options, run));
+        const evaluation = evaluationOptions(options, run);
+        if (options.dryRun) return planOutcome(await planEvaluation(models, evaluation));
+        const { models: results, notes } = await evaluate(models, evaluation);
         const width = Math.max(...results.map((r) => r.model.length));
         const lines = results.map(
           (r) =>

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { showBytes } from '../bytes.js';
 import { StockpotError } from '../errors.js';
 import { NativeEvaluator } from '../evaluate/native_evaluator.js';
 import { Session } from '../evaluate/session.js';
@@ -11,7 +12,7 @@ import {
   evaluationOptions,
   percent,
 } from './evaluation_options.js';
-import { parseWhole, showBytes } from './parse.js';
+import { parseWhole } from './parse.js';
 import { runCommand } from './run.js';
 import {
   addSoupOptions,

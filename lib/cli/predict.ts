@@ -1,10 +1,13 @@
 import type { Command } from 'commander';
+import { AtomicOutput } from '../checkpoint/output.js';
 import { StockpotError } from '../errors.js';
+import { planEvaluation } from '../evaluate/plan.js';
 import { predict } from '../evaluate/predict.js';
 import {
   addEvaluationOptions,
   type EvaluationCommandOptions,
   evaluationOptions,
+  planOutcome,
 } from './evaluation_options.js';
 import { runCommand } from './run.js';
 
@@ -24,10 +27,13 @@ export function predictCommand(command: Command): Command {
       runCommand(options, async (run) => {
         if (options.output === undefined)
           throw new StockpotError('USAGE', 'expected -o FILE.safetensors');
-        const p = await predict(model, options.output, {
-          ...evaluationOptions(options, run),
-          overwrite: options.overwrite,
-        });
+        const { output, overwrite, dryRun } = options;
+        const evaluation = evaluationOptions(options, run);
+        if (dryRun) {
+          await AtomicOutput.check(output, { overwrite, inputs: [model] });
+          return planOutcome(await planEvaluation([model], evaluation));
+        }
+        const p = await predict(model, output, { ...evaluation, overwrite });
         const { notes, ...json } = p;
         return {
           json,

@@ -1,4 +1,5 @@
 import type { Checkpoint } from '../checkpoint/types.js';
+import { passOf } from './example_progress.js';
 import { allMetrics, type Metrics } from './metrics.js';
 import { type EvaluationOptions, Session } from './session.js';
 
@@ -25,7 +26,8 @@ export async function evaluate(
     const results: ModelMetrics[] = [];
     for (const [i, c] of session.checkpoints.entries()) {
       await session.load([i]);
-      const logits = await session.logits();
+      const onProgress = passOf(options, i + 1, models.length);
+      const logits = await session.logits(undefined, { onProgress });
       results.push({ model: c.path, ...allMetrics(logits, session.data.labels) });
     }
     return { models: results, notes: [...session.notes] };

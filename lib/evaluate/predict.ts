@@ -42,7 +42,7 @@ export async function predict(
     const target = await AtomicOutput.begin(output, { overwrite: options.overwrite, inputs });
     try {
       await session.load([0]);
-      const logits = await session.logits();
+      const logits = await session.logits(undefined, { onProgress: options.onProgress });
       const shape = [data.count, network.numClasses];
       const header = safetensorsHeader(
         [

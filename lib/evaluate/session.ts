@@ -5,13 +5,15 @@ import { type DataOptions, openDataSet } from '../data/open.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
 import { type Matched, type MatchOptions, matchTensors } from '../merge/match.js';
-import { type OutputDType, planTensors } from '../merge/plan.js';
+import { bytesToRead, type OutputDType, planTensors } from '../merge/plan.js';
 import { resolveWeights, type Weighting } from '../merge/weights.js';
 import type { Network } from '../models/graph.js';
 import { buildNetwork, findConfig, type Graph } from '../models/index.js';
 import type { RunOptions } from '../progress.js';
+import { resolveMemory } from '../threads.js';
 import { type Bucket, bucketLengths, mostBuckets } from './buckets.js';
 import { NativeNetwork } from './native_network.js';
+import type { BatchSize } from './network_memory.js';
 
 export interface EvaluationOptions
   extends RunOptions,
@@ -22,8 +24,8 @@ export interface EvaluationOptions
   /** The config, where none lies beside the first ingredient. */
   config?: string;
   key?: string;
-  /** Most examples at a time. */
-  batchSize?: number;
+  /** Examples at a time; `auto`: 128, halved until they fit into memory. By default as many as fit, up to 128. */
+  batchSize?: BatchSize;
   /** Type that a mix of ingredients is rounded to before it is evaluated. */
   dtype?: OutputDType;
 }
@@ -46,6 +48,8 @@ export class Session {
     readonly matched: readonly Matched[],
     readonly notes: readonly string[],
     private readonly options: EvaluationOptions,
+    /** Bytes for buffers, where the run's memory is bounded. */
+    private readonly buffers: number | undefined,
   ) {
     this.all = [...Array(data.count).keys()];
   }
@@ -64,8 +68,10 @@ export class Session {
     }
     const first = checkpoints[0] as Checkpoint;
     const { tensors: matched, notes } = await matchTensors(checkpoints, options);
+    const share = divide(options);
     const data = await openDataSet(options.data, {
       ...options,
+      cacheMemory: share.cache,
       model: first.path,
       config: options.config,
     });
@@ -75,19 +81,30 @@ export class Session {
       checkLabels(data, network.numClasses);
       const shorter = shorterGraphs(first, config, data, network.graph);
       const said = [...checkpoints.flatMap((c) => c.notes), ...notes, ...data.notes];
-      return new Session(checkpoints, data, network, shorter, matched, said, options);
+      return new Session(
+        checkpoints,
+        data,
+        network,
+        shorter,
+        matched,
+        said,
+        options,
+        share.buffers,
+      );
     } catch (e) {
       await data.close();
       throw e;
     }
   }
 
-  /** The network on the CPU; its memory is taken when it is first asked for. */
+  /** The network on the CPU; its memory is taken when it is first asked for. @throws StockpotError MEMORY */
   get network(): NativeNetwork {
     this.made ??= NativeNetwork.create(this.definition, {
       threads: this.options.threads,
       batch: this.options.batchSize,
       shorter: this.shorter,
+      memory: this.options.memory,
+      taken: (this.buffers ?? 0) + (this.data.heldBytes ?? 0),
     });
     return this.made;
   }
@@ -96,25 +113,56 @@ export class Session {
     return this.definition.numClasses;
   }
 
-  /** Puts a mix of the ingredients into the network: `weights` one an ingredient, or the mean of `members`. */
-  async load(members: readonly number[], weights?: readonly number[]): Promise<void> {
+  /**
+   * Puts a mix of the ingredients into the network: `weights` one an ingredient, or the mean of `members`.
+   * @param signal ends this call, as the session's own does
+   */
+  async load(
+    members: readonly number[],
+    weights?: readonly number[],
+    signal?: AbortSignal,
+  ): Promise<void> {
     const k = this.checkpoints.length;
     const share = Array.from({ length: k }, (_, i) => (members.includes(i) ? 1 : 0));
-    await this.loadMixture(weights ? resolveWeights(k, weights) : resolveWeights(k, share, true));
+    const weighting = weights ? resolveWeights(k, weights) : resolveWeights(k, share, true);
+    await this.loadMixture(weighting, signal);
   }
 
   /** Puts a mix into the network whose weights may differ from tensor to tensor. */
-  async loadMixture(weighting: Weighting | ((tensor: string) => Weighting)): Promise<void> {
+  async loadMixture(
+    weighting: Weighting | ((tensor: string) => Weighting),
+    signal?: AbortSignal,
+  ): Promise<void> {
     const tensors = planTensors(this.matched, weighting, this.options.dtype ?? 'keep');
-    await this.network.load(this.checkpoints, tensors, this.options);
+    await this.network.load(this.checkpoints, tensors, this.until(signal));
   }
 
-  /** Logits [n, classes] of what was loaded last, on these examples or on all. */
-  async logits(indices: ArrayLike<number> = this.all): Promise<Float32Array> {
-    return await this.network.logits(this.data, indices, this.options);
+  /**
+   * Logits [n, classes] of what was loaded last, on these examples or on all.
+   * @param run `signal` ends this call, as the session's own does; progress is told only to what is given here
+   */
+  async logits(
+    indices: ArrayLike<number> = this.all,
+    { signal, onProgress }: Pick<RunOptions, 'signal' | 'onProgress'> = {},
+  ): Promise<Float32Array> {
+    return await this.network.logits(this.data, indices, { ...this.until(signal), onProgress });
   }
 
+  private until(signal: AbortSignal | undefined): EvaluationOptions {
+    const { signal: own } = this.options;
+    const both = own && signal && own !== signal ? AbortSignal.any([own, signal]) : undefined;
+    return { ...this.options, memory: this.buffers, signal: both ?? signal ?? own };
+  }
+
+  /** Bytes of all ingredients' tensors. */
+  get weightBytes(): number {
+    const all = resolveWeights(this.checkpoints.length);
+    return bytesToRead(planTensors(this.matched, all, this.options.dtype ?? 'keep'));
+  }
+
+  /** Frees the network and closes the data. */
   async close(): Promise<void> {
+    this.made?.close();
     await this.data.close();
   }
 }
@@ -133,6 +181,16 @@ function shorterGraphs(
     length,
     value: buildNetwork(first, config, { ...dimensions, sequenceLength: length }).graph,
   }));
+}
+
+/** What a run that may hold `memory` may hold of it in buffers and in prepared data; the network gets the rest. */
+function divide({ memory, cacheMemory }: EvaluationOptions): { buffers?: number; cache?: number } {
+  if (memory === undefined) return { cache: cacheMemory };
+  resolveMemory(memory);
+  return {
+    buffers: Math.max(2 ** 20, Math.min(128 * 2 ** 20, Math.floor(memory / 8))),
+    cache: cacheMemory ?? Math.min(2 ** 30, Math.floor(memory / 4)),
+  };
 }
 
 /** What the data says about the network's sizes. */

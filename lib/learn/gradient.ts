@@ -51,9 +51,11 @@ export async function gradient(
     const k = checkpoints.length;
     const { weights } = resolveWeights(k, options.weights);
     const grouping = await groupTensors(checkpoints, matched, by);
+    // As many as fit are taken anyway where no number is given.
+    const batch = options.batchSize === 'auto' ? undefined : options.batchSize;
     const objective = await NativeObjective.open(
       { checkpoints, matched, network: session.definition, data },
-      { ...options, grouping, examples: data.count, batch: options.batchSize },
+      { ...options, grouping, examples: data.count, batch },
     );
     try {
       const row = Float64Array.from(weights);
