@@ -1,3 +1,7 @@
+export { type Angles, type AnglesOptions, angles } from './analysis/angles.js';
+export type { Geometry, Matrix } from './analysis/geometry.js';
+export type { Score } from './analysis/mixes.js';
+export type { PairGain } from './analysis/pair_gains.js';
 export { DTYPES, type DType } from './checkpoint/dtype.js';
 export { contentHash } from './checkpoint/hash.js';
 export { type OpenOptions, openCheckpoint } from './checkpoint/open.js';

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../version.js';
+import { anglesCommand } from './angles.js';
 import { devicesCommand } from './devices.js';
 import { diffCommand } from './diff.js';
 import { ensembleCommand } from './ensemble.js';
@@ -21,6 +22,7 @@ const COMMANDS: Record<string, (command: Command) => Command> = {
   evaluate: evaluateCommand,
   predict: predictCommand,
   ensemble: ensembleCommand,
+  angles: anglesCommand,
   inspect: inspectCommand,
   diff: diffCommand,
   verify: verifyCommand,
