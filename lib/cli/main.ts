@@ -9,8 +9,13 @@ import { gradientCommand } from './gradient.js';
 import { greedyCommand } from './greedy.js';
 import { inspectCommand } from './inspect.js';
 import { learnedCommand } from './learned.js';
+import { gapCommand } from './gap.js';
+import { greedyCommand } from './greedy.js';
+import { inspectCommand } from './inspect.js';
+import { landscapeCommand } from './landscape.js';
 import { predictCommand } from './predict.js';
 import { addCommonOptions, EXIT, reportFailure } from './run.js';
+import { shiftCommand } from './shift.js';
 import { uniformCommand } from './uniform.js';
 import { verifyCommand } from './verify.js';
 
@@ -23,6 +28,9 @@ const COMMANDS: Record<string, (command: Command) => Command> = {
   predict: predictCommand,
   ensemble: ensembleCommand,
   angles: anglesCommand,
+  landscape: landscapeCommand,
+  gap: gapCommand,
+  shift: shiftCommand,
   inspect: inspectCommand,
   diff: diffCommand,
   verify: verifyCommand,
