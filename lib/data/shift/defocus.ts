@@ -18,7 +18,11 @@ export interface Kernel {
   weights: Float64Array;
 }
 
-/** A disk of a radius in pixels whose edge is smoothed by a Gaussian of a deviation, as ImageNet-C's `disk`. */
+/**
+ * A disk of a radius in pixels whose edge is smoothed by a Gaussian of a deviation, as ImageNet-C's `disk`. There, disks
+ * of radius 8 and more reach the kernel's edge, where the smoothing mirrors them, so that their weights sum to 1.013 and
+ * 1.011: the images are that much brighter, and so they are here.
+ */
 export function disk(radius: number, deviation: number): Kernel {
   const half = Math.max(8, radius);
   const size = 2 * half + 1;

@@ -1,6 +1,5 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { type FileHandle, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { type Pack, pack } from 'tar-stream';
 import { AtomicOutput } from '../../checkpoint/output.js';
 import { StockpotError } from '../../errors.js';
@@ -75,9 +74,7 @@ async function writeShards(
       await finish(writers.at(-1));
       const handle = await target.create(layout.isFile ? '' : (layout.parts[next] as string));
       const archive = pack();
-      const done = pipeline(archive, handle.createWriteStream({ autoClose: false })).then(() =>
-        handle.sync(),
-      );
+      const done = writeAll(archive, handle);
       done.catch(() => {}); // told of by whoever awaits it
       writers.push({ archive, done });
     }
@@ -86,7 +83,7 @@ async function writeShards(
   try {
     for await (const { image, bytes } of images) {
       const { archive, done } = await writer(image.shard);
-      await Promise.race([add(archive, `${image.name}${extension}`, bytes), done.then(() => {})]);
+      await Promise.race([add(archive, `${image.name}${extension}`, bytes), done]);
       await Promise.race([add(archive, `${image.name}.cls`, Buffer.from(image.label)), done]);
     }
     await finish((await writer(layout.parts.length - 1)) as (typeof writers)[number]);
@@ -97,6 +94,11 @@ async function writeShards(
     }
     throw refused(target.path, cause);
   }
+}
+
+async function writeAll(archive: Pack, handle: FileHandle): Promise<void> {
+  for await (const chunk of archive) await handle.writeFile(chunk as Buffer);
+  await handle.sync();
 }
 
 async function finish(writer: { archive: Pack; done: Promise<void> } | undefined): Promise<void> {
