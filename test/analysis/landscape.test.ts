@@ -148,7 +148,10 @@ describe('examples/digits', () => {
     ];
     const less = (a: readonly number[], b: readonly number[]) =>
       a.map((x, e) => x - (b[e] as number));
-    const unit = (a: readonly number[]) => a.map((x) => x / Math.sqrt(dot(a, a)));
+    const unit = (a: readonly number[]) => {
+      const length = Math.sqrt(dot(a, a));
+      return a.map((x) => x / length);
+    };
     const u = unit(less(first, origin));
     const along = dot(less(second, origin), u);
     const v = unit(less(second, origin).map((x, e) => x - along * (u[e] as number)));
