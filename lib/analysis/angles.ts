@@ -2,10 +2,9 @@ import { type OpenOptions, openCheckpoint } from '../checkpoint/open.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
 import type { Evaluator } from '../evaluate/evaluator.js';
-import { groupOf } from '../merge/groups.js';
+import { layerOf, withoutTiedCopies } from '../merge/groups.js';
 import { initialisationWarnings } from '../merge/initialisation.js';
 import { type Matched, type MatchOptions, matchTensors } from '../merge/match.js';
-import { withoutTiedCopies } from '../merge/ties.js';
 import type { RunOptions } from '../progress.js';
 import { type Geometry, geometryOf } from './geometry.js';
 import { comparable, Gram, gramOf } from './gram.js';
@@ -15,7 +14,7 @@ import { type PairGain, pairGains } from './pair_gains.js';
 export interface AnglesOptions extends OpenOptions, MatchOptions, RunOptions {
   /** The checkpoint that the ingredients were fine-tuned from. Without it there are no task vectors, and no angles. */
   base?: string | Checkpoint;
-  /** `layer`: also by group of tensors (`groupOf`). */
+  /** `layer`: also by group of tensors (`layerOf`). */
   by?: 'model' | 'layer';
   /** Evaluates each ingredient and the average of each pair. Its ingredients are `ingredients`, without the base. */
   evaluator?: Evaluator;
@@ -64,7 +63,7 @@ export async function angles(
   const byLayer = options.by === 'layer';
   const { groups, bytesRead } = await gramOf(all, tensors, {
     ...options,
-    groupOf: byLayer ? groupOf : undefined,
+    groupOf: byLayer ? layerOf : undefined,
   });
   const parts = groups.map((g) => ({
     group: g.name,

@@ -1,9 +1,9 @@
 import { type OpenOptions, openCheckpoint } from '../checkpoint/open.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
+import { withoutTiedCopies } from '../merge/groups.js';
 import { initialisationWarnings } from '../merge/initialisation.js';
 import { type MatchOptions, matchTensors } from '../merge/match.js';
-import { withoutTiedCopies } from '../merge/ties.js';
 import type { RunOptions } from '../progress.js';
 import { comparable, gramOf } from './gram.js';
 import { Mixes, type MixOptions, type Score, Steps } from './mixes.js';

@@ -1,6 +1,5 @@
 import { tensorHashes } from '../checkpoint/hash.js';
 import type { Checkpoint, TensorEntry } from '../checkpoint/types.js';
-import type { Matched } from './match.js';
 
 /**
  * Names that one tensor has in the field's libraries, where they tie it (transformers `_tied_weights_keys`): T5's
@@ -33,40 +32,4 @@ export async function sameTensor(
     return true;
   const hashes = await tensorHashes(checkpoint, [a.name, b.name]);
   return hashes.get(a.name) === hashes.get(b.name);
-}
-
-/**
- * The tensors without those that are copies of an earlier one because the two are tied: a tied tensor counts once, under
- * the name that the first ingredient stores first. Two are tied where the files' own word or the libraries' habits say
- * that they may be, and all ingredients hold the same values under both names.
- */
-export async function withoutTiedCopies(
-  checkpoints: readonly Checkpoint[],
-  tensors: readonly Matched[],
-): Promise<Matched[]> {
-  const kept = new Map<string, Matched>();
-  const tied = checkpoints.flatMap((c) => c.tied);
-  for (const t of tensors) {
-    const stored = (t.entries[0] as TensorEntry).name;
-    const before = [...new Set([...aliases(t.name, tied), ...aliases(stored, tied)])];
-    let copy = false;
-    for (const name of before) {
-      const other = kept.get(name);
-      if (other && !copy) copy = await tiedEverywhere(checkpoints, t, other);
-    }
-    if (!copy) kept.set(t.name, t);
-  }
-  return [...kept.values()];
-}
-
-async function tiedEverywhere(
-  checkpoints: readonly Checkpoint[],
-  a: Matched,
-  b: Matched,
-): Promise<boolean> {
-  for (const [i, c] of checkpoints.entries()) {
-    const [x, y] = [a.entries[i], b.entries[i]];
-    if (!x || !y || !(await sameTensor(c, x, y))) return false;
-  }
-  return true;
 }

@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { angles } from '../../lib/analysis/angles.js';
 import { correlation, pairsOf } from '../../lib/analysis/statistics.js';
 import type { Candidate } from '../../lib/evaluate/evaluator.js';
-import { groupOf } from '../../lib/merge/groups.js';
+import { layerOf as groupOf } from '../../lib/merge/groups.js';
 import { uniform } from '../../lib/recipes/uniform.js';
 import { json, root, stockpot } from '../helpers/cli.js';
 import { failure } from '../helpers/errors.js';

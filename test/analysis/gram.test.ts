@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { comparable, type Gram, gramOf } from '../../lib/analysis/gram.js';
 import { DTYPES, type DType } from '../../lib/checkpoint/dtype.js';
 import { openCheckpoint } from '../../lib/checkpoint/open.js';
-import { groupOf } from '../../lib/merge/groups.js';
+import { layerOf as groupOf } from '../../lib/merge/groups.js';
 import { matchTensors } from '../../lib/merge/match.js';
 import { native } from '../../lib/native.js';
 import { failure } from '../helpers/errors.js';
