@@ -203,7 +203,7 @@ export class Steps {
       bytesWritten: 0,
       bytesTotal: 0,
       seconds: (performance.now() - this.began) / 1000,
-      steps: { done: this.done, total: this.total, what: this.what },
+      steps: { done: this.done, all: this.total },
     });
   }
 }
