@@ -5,8 +5,9 @@ import { initialisationWarnings } from '../merge/initialisation.js';
 import { type MatchOptions, matchTensors } from '../merge/match.js';
 import type { RunOptions } from '../progress.js';
 import { between, crossEntropy, varianceOfDifference } from './gap_terms.js';
-import { Mixes, type MixOptions, Steps } from './mixes.js';
+import { Mixes, type MixOptions } from './mixes.js';
 import { correlation, pairsOf } from './statistics.js';
+import { Steps } from './steps.js';
 
 export interface GapOptions
   extends Omit<MixOptions, 'resume'>,
@@ -85,7 +86,7 @@ export async function gap(
   const { labels } = mixes;
   const alone = new Remembered((i: number) => mixes.logits(all.map((_, j) => (i === j ? 1 : 0))));
   const pairs = pairsOf(all.length);
-  const steps = new Steps('gap', 'points', pairs.length * alphas.length, options.onProgress);
+  const steps = new Steps('gap', pairs.length * alphas.length, options.onProgress);
   const points: GapPoint[] = [];
   for (const [a, b] of pairs) {
     const ends = [await alone.get(a), await alone.get(b)] as const;

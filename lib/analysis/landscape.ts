@@ -6,8 +6,9 @@ import { initialisationWarnings } from '../merge/initialisation.js';
 import { type MatchOptions, matchTensors } from '../merge/match.js';
 import type { RunOptions } from '../progress.js';
 import { comparable, gramOf } from './gram.js';
-import { Mixes, type MixOptions, type Score, Steps } from './mixes.js';
+import { Mixes, type MixOptions, type Score } from './mixes.js';
 import { axis, Plane, type PlanePoint } from './plane.js';
+import { Steps } from './steps.js';
 
 export interface LandscapeOptions extends MixOptions, MatchOptions, OpenOptions, RunOptions {
   /** Points a side: grid × grid are evaluated. 11 by default. */
@@ -87,7 +88,7 @@ export async function landscape(
     ),
   ) as [number[], number[]];
   const mixes = await Mixes.open(all, options);
-  const steps = new Steps('landscape', 'points', grid * grid + all.length, options.onProgress);
+  const steps = new Steps('landscape', grid * grid + all.length, options.onProgress);
   const score = async (weights: readonly number[]): Promise<Score> => {
     const found = await mixes.score(all.map((_, i) => weights[i] ?? 0));
     steps.step();

@@ -5,7 +5,8 @@ import type { Evaluator } from '../evaluate/evaluator.js';
 import { initialisationWarnings } from '../merge/initialisation.js';
 import { type MatchOptions, matchTensors } from '../merge/match.js';
 import type { RunOptions } from '../progress.js';
-import { Mixes, type MixOptions, type Score, Steps } from './mixes.js';
+import { Mixes, type MixOptions, type Score } from './mixes.js';
+import { Steps } from './steps.js';
 
 export interface LineOptions
   extends Omit<MixOptions, 'evaluator'>,
@@ -57,7 +58,7 @@ export async function line(
   const sets: [string, Mixes][] = [];
   for (const [name, evaluator] of evaluators)
     sets.push([name, await Mixes.open(all, { ...options, evaluator })]);
-  const steps = new Steps('line', 'points', grid * sets.length, options.onProgress);
+  const steps = new Steps('line', grid * sets.length, options.onProgress);
   const points: LinePoint[] = [];
   for (let i = 0; i < grid; i++) {
     const alpha = (i * (1 + 2 * margin)) / (grid - 1) - margin;

@@ -14,7 +14,6 @@ import {
 import { allMetrics } from '../evaluate/metrics.js';
 import { Evaluations } from '../evaluate/resume.js';
 import type { OutputDType } from '../merge/plan.js';
-import type { OnProgress } from '../progress.js';
 import { makeSoup } from '../recipes/soup.js';
 import { version } from '../version.js';
 
@@ -180,30 +179,5 @@ export class Mixes {
           overwrite: true,
         }),
     };
-  }
-}
-
-/** Reports how many of a known number of steps are done. */
-export class Steps {
-  private readonly began = performance.now();
-  private done = 0;
-
-  constructor(
-    private readonly phase: string,
-    private readonly what: string,
-    private readonly total: number,
-    private readonly onProgress: OnProgress | undefined,
-  ) {}
-
-  step(): void {
-    this.done++;
-    this.onProgress?.({
-      phase: this.phase,
-      bytesRead: 0,
-      bytesWritten: 0,
-      bytesTotal: 0,
-      seconds: (performance.now() - this.began) / 1000,
-      steps: { done: this.done, all: this.total },
-    });
   }
 }

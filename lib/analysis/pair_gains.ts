@@ -1,8 +1,9 @@
 import type { Checkpoint } from '../checkpoint/types.js';
 import type { OnProgress } from '../progress.js';
 import type { Geometry } from './geometry.js';
-import { Mixes, type MixOptions, type Score, Steps } from './mixes.js';
+import { Mixes, type MixOptions, type Score } from './mixes.js';
 import { correlation, pairsOf } from './statistics.js';
+import { Steps } from './steps.js';
 
 /** The average of two ingredients against the two: one point of the plot of angle against gain. */
 export interface PairGain {
@@ -31,7 +32,7 @@ export async function pairGains(
   const k = checkpoints.length;
   const mixes = await Mixes.open(checkpoints, options);
   const chosen = pairsOf(k);
-  const steps = new Steps('evaluate', 'mixes', k + chosen.length, options.onProgress);
+  const steps = new Steps('evaluate', k + chosen.length, options.onProgress);
   const score = async (members: readonly number[]): Promise<Score> => {
     const weights = Array.from({ length: k }, (_, i) =>
       members.includes(i) ? 1 / members.length : 0,

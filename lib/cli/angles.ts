@@ -3,6 +3,7 @@ import { type Angles, angles } from '../analysis/angles.js';
 import type { Matrix } from '../analysis/geometry.js';
 import { NativeEvaluator } from '../evaluate/native_evaluator.js';
 import { Session } from '../evaluate/session.js';
+import { analysisPlan } from './analysis_plan.js';
 import {
   addEvaluationOptions,
   type EvaluationCommandOptions,
@@ -43,6 +44,12 @@ export function anglesCommand(command: Command): Command {
     .action((ingredients: string[], options: Options) =>
       runCommand(options, async (run) => {
         const { base, by, include, exclude, key, resume, data } = options;
+        if (options.dryRun) {
+          const k = ingredients.length;
+          const all = base === undefined ? ingredients : [...ingredients, base];
+          const evaluations = data ? (k * (k + 1)) / 2 : 0;
+          return analysisPlan(all, { include, exclude, key }, evaluations, true);
+        }
         const asked = { ...run, base, by, include, exclude, key, resume };
         if (!data) return outcome(await angles(ingredients, asked));
         const session = await Session.open(ingredients, evaluationOptions(options, run));

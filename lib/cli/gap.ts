@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { gap } from '../analysis/gap.js';
 import { NativeEvaluator } from '../evaluate/native_evaluator.js';
 import { Session } from '../evaluate/session.js';
+import { analysisPlan } from './analysis_plan.js';
 import {
   addEvaluationOptions,
   type EvaluationCommandOptions,
@@ -41,6 +42,11 @@ export function gapCommand(command: Command): Command {
     .action((ingredients: string[], options: Options) =>
       runCommand(options, async (run) => {
         const { alphas, betas, step, key } = options;
+        if (options.dryRun) {
+          const k = ingredients.length;
+          const mixes = k + ((k * (k - 1)) / 2) * 3 * (alphas?.length ?? 1);
+          return analysisPlan(ingredients, { key }, mixes, false);
+        }
         // Differences this small would drown in the rounding to 16 bits.
         const dtype = 'f32';
         const session = await Session.open(ingredients, {

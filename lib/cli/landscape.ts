@@ -7,6 +7,7 @@ import type { Evaluator } from '../evaluate/evaluator.js';
 import { NativeEvaluator } from '../evaluate/native_evaluator.js';
 import { type EvaluationOptions, Session } from '../evaluate/session.js';
 import type { RunOptions } from '../progress.js';
+import { analysisPlan } from './analysis_plan.js';
 import {
   addEvaluationOptions,
   type EvaluationCommandOptions,
@@ -58,7 +59,8 @@ export function landscapeCommand(command: Command): Command {
     .action((named: string[], options: Options) =>
       runCommand(options, (run) => {
         const checkpoints = options.base === undefined ? named : [options.base, ...named];
-        refuseMixed(options);
+        check(checkpoints, options);
+        if (options.dryRun) return planned(checkpoints, options);
         return options.line
           ? lineOf(checkpoints, options, run)
           : planeOf(checkpoints, options, run);
@@ -67,22 +69,33 @@ export function landscapeCommand(command: Command): Command {
   return command;
 }
 
-function refuseMixed({ line, soup, shifted }: Options): void {
+/** The plan, with --dry-run. */
+function planned(checkpoints: string[], options: Options): Promise<Outcome> {
+  const { line, soup = [], shifted, grid = 11, key } = options;
+  const all = [...checkpoints, ...soup];
+  const mixes = line ? grid * (1 + (shifted?.size ?? 0)) : grid * grid + all.length;
+  return analysisPlan(all, { key }, mixes, !line);
+}
+
+function check(checkpoints: readonly string[], { line, soup, shifted }: Options): void {
   if (line && soup)
     throw new StockpotError('USAGE', '--soup marks a soup in a plane, and --line has none', {
       remedy: 'Name the soup as an end of the line.',
     });
   if (!line && shifted) throw new StockpotError('USAGE', '--shifted is for --line');
+  const n = checkpoints.length;
+  if (n === (line ? 2 : 3)) return;
+  throw line
+    ? new StockpotError('USAGE', `expected the two ends of a line but received ${n} checkpoints`)
+    : new StockpotError(
+        'USAGE',
+        `expected the base and two ingredients but received ${n} checkpoints`,
+        { remedy: 'Soups that are to be marked go to --soup; the line between two is --line.' },
+      );
 }
 
 async function planeOf(checkpoints: string[], options: Options, run: RunOptions): Promise<Outcome> {
   const { soup = [], grid, margin, key, resume } = options;
-  if (checkpoints.length !== 3)
-    throw new StockpotError(
-      'USAGE',
-      `expected the base and two ingredients but received ${checkpoints.length} checkpoints`,
-      { remedy: 'Soups that are to be marked go to --soup; the line between two is --line.' },
-    );
   const evaluation = { ...evaluationOptions(options, run), dtype: DTYPE } as const;
   const session = await Session.open([...checkpoints, ...soup], evaluation);
   try {

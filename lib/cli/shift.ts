@@ -44,11 +44,11 @@ export function shiftCommand(command: Command): Command {
     .option('--overwrite', 'replace an output that exists')
     .action((data: string[], options: Options) =>
       runCommand(options, async (run) => {
-        const { output, kind, severity, seed, strengths, skipBad, overwrite } = options;
+        const { output, kind, severity, seed, strengths, skipBad, overwrite, dryRun } = options;
         if (output === undefined) throw missing('-o OUT');
         if (kind === undefined) throw missing(`--kind ${KINDS.join('|')}`);
         if (severity === undefined) throw missing('--severity 1..5');
-        const asked = { ...run, kind, severity, seed, strengths, skipBad, overwrite };
+        const asked = { ...run, kind, severity, seed, strengths, skipBad, overwrite, dryRun };
         const { notes, ...json } = await shift(data, output, asked);
         const whose = Object.entries(json.strengths)
           .filter(([, n]) => n > 0)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <system_error>
 
 #include "../kernels/scan.h"
 #include "budget.h"
@@ -15,6 +16,7 @@ namespace {
 constexpr uint64_t kChunkElements = 64 * kGramBlock;
 // For one worker's blocks of all inputs, as in merge_job.cc.
 constexpr size_t kReadShare = 2 << 20;
+constexpr uint32_t kPrefetchers = 4;
 constexpr uint64_t kAhead = 96 << 20;  // bytes asked for ahead, once a read has had to wait
 
 }  // namespace
@@ -70,7 +72,22 @@ void GramJob::work() {
   while (read_elements_ > kGramBlock && threads * held(read_elements_) > plan_.memory)
     read_elements_ = std::max(kGramBlock, read_elements_ / 2 / kGramBlock * kGramBlock);
   while (threads > 1 && threads * held(read_elements_) > plan_.memory) --threads;
+  // Asking may itself wait, where the disk's queue is full: several ask, each for some inputs.
+  std::vector<std::thread> prefetchers;
+  for (uint32_t i = 0; i < std::min(plan_.k, kPrefetchers); ++i) {
+    try {
+      prefetchers.emplace_back([this, i] { prefetch(i); });
+    } catch (const std::system_error&) {
+      break;  // no more threads to be had: those inputs are read as they are needed
+    }
+  }
   parallel(threads, [this](uint32_t) { compute(); });
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    done_ = true;
+    changed_.notify_all();
+  }
+  for (std::thread& t : prefetchers) t.join();
   if (stopping()) return;
   products_.reserve(plan_.groups * pairs_);
   for (const Sums& t : totals_)
@@ -86,8 +103,9 @@ void GramJob::compute() {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (stopping() || next_chunk_ == chunks_.size()) return;
       index = next_chunk_++;
+      cold_ = cold_ || w.reader.waited();
+      if (cold_) changed_.notify_all();
     }
-    if (w.reader.waited()) ask_ahead(index);
     sums.clear();
     if (!compute_chunk(w, chunks_[index], &sums)) return;
     hand_in(index, sums);
@@ -152,25 +170,28 @@ void GramJob::hand_in(size_t index, const Sums& sums) {
   changed_.notify_all();
 }
 
-// Tells the system what will be read soon, each range once.
-void GramJob::ask_ahead(size_t index) {
-  size_t from, to = index + 1;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const uint64_t ahead = std::max<uint64_t>(1, kAhead / (plan_.k * kChunkElements * 4));
-    to = std::min<uint64_t>(chunks_.size(), index + 1 + ahead);
-    from = std::max(asked_, index + 1);
-    if (from >= to) return;
-    asked_ = to;
-  }
-  for (size_t c = from; c < to && !stopping(); ++c) {
-    const Chunk& chunk = chunks_[c];
-    for (uint32_t i = 0; i < plan_.k; ++i) {
-      const Source& source = plan_.sources[size_t{chunk.segment} * plan_.k + i];
-      const size_t item = byte_size(source.dtype);
-      if (!source.view)
-        will_need(plan_.files[static_cast<size_t>(source.file)], source.offset + chunk.first * item,
-                  chunk.count * item);
+// Tells the system what will be read soon of inputs first_input, first_input + kPrefetchers …
+void GramJob::prefetch(uint32_t first_input) {
+  const size_t ahead = std::max<uint64_t>(1, kAhead / (plan_.k * kChunkElements * 4));
+  for (size_t asked = 0;;) {
+    size_t end;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      const auto limit = [&] { return std::min(chunks_.size(), next_chunk_ + ahead); };
+      changed_.wait(lock, [&] { return stopping() || done_ || (cold_ && asked < limit()); });
+      if (stopping() || done_) return;
+      asked = std::max(asked, next_chunk_);
+      end = limit();
+    }
+    for (; asked < end && !stopping(); ++asked) {
+      const Chunk& chunk = chunks_[asked];
+      for (uint32_t i = first_input; i < plan_.k; i += kPrefetchers) {
+        const Source& source = plan_.sources[size_t{chunk.segment} * plan_.k + i];
+        const size_t item = byte_size(source.dtype);
+        if (!source.view)
+          will_need(plan_.files[static_cast<size_t>(source.file)],
+                    source.offset + chunk.first * item, chunk.count * item);
+      }
     }
   }
 }

@@ -66,7 +66,7 @@ class GramJob : public Job {
   bool compute_chunk(Worker& w, const Chunk& chunk, Sums* out);
   void look_for_nonfinite(Worker& w, uint32_t segment, uint64_t first, size_t n);
   void hand_in(size_t index, const Sums& sums);
-  void ask_ahead(size_t index);
+  void prefetch(uint32_t first_input);
 
   GramPlan plan_;
   size_t pairs_ = 0, read_elements_ = 0;
@@ -75,7 +75,8 @@ class GramJob : public Job {
   std::vector<double> products_;
   std::mutex mutex_;  // all below
   std::condition_variable changed_;
-  size_t next_chunk_ = 0, handed_in_ = 0, asked_ = 0;
+  size_t next_chunk_ = 0, handed_in_ = 0;
+  bool cold_ = false, done_ = false;  // a read has had to wait for the disk; the workers are done
   std::vector<Nonfinite> nonfinite_;
 };
 

@@ -2,6 +2,7 @@
 // TypeScript; resumed runs; what cannot be.
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { Gram } from '../../lib/analysis/gram.js';
@@ -12,7 +13,7 @@ import type { Checkpoint } from '../../lib/checkpoint/types.js';
 import type { Candidate } from '../../lib/evaluate/evaluator.js';
 import { NativeEvaluator } from '../../lib/evaluate/native_evaluator.js';
 import { Session } from '../../lib/evaluate/session.js';
-import { json, stockpot } from '../helpers/cli.js';
+import { finished, json, start, stockpot } from '../helpers/cli.js';
 import { failure } from '../helpers/errors.js';
 import { useFolder } from '../helpers/folder.js';
 import { putTensors, tensor } from '../helpers/safetensors.js';
@@ -315,6 +316,36 @@ describe('the command', () => {
     const { code, stderr } = await stockpot(['landscape', ...three, '--data', few.path, ...more]);
     expect(code).toBe(2);
     expect(stderr).toContain(said);
+  });
+
+  it('Ctrl-C exits with 130 and keeps what was evaluated; the next run goes on', async () => {
+    const folder = at('interrupted');
+    const args = ['landscape', ...three, '--data', few.path, '--grid', '12', '--resume', folder];
+    const child = start(args);
+    const ended = finished(child);
+    const kept = async () =>
+      (await readdir(folder).catch(() => [])).filter((n) => n.endsWith('.json'));
+    while ((await kept()).length < 4) await setTimeout(5);
+    child.kill('SIGINT');
+    expect((await ended).code).toBe(130);
+    const before = (await kept()).length;
+    expect(before).toBeLessThan(12 * 12 + 3);
+    expect((await readdir(folder)).filter((n) => n.endsWith('.partial'))).toEqual([]);
+    const { code, out } = await json(args);
+    expect([code, out.points.length]).toEqual([0, 144]);
+    const fresh = await onDigits({ grid: 12 });
+    expect(out.points).toEqual(fresh.points);
+  });
+
+  it('a dry run counts, and evaluates nothing', async () => {
+    const { code, out } = await json(['landscape', ...three, '--grid', '4', '--dry-run']);
+    expect(code).toBe(0);
+    const bytes = (await Promise.all(three.map(flat))).reduce((n, w) => n + 2 * w.length, 0);
+    expect(out).toMatchObject({ evaluations: 4 * 4 + 3, bytesRead: bytes, dryRun: true });
+    const angles = await json(['angles', ...three, '--data', few.path, '--dry-run']);
+    expect(angles.out).toMatchObject({ evaluations: 6, bytesRead: bytes });
+    const gap = await json(['gap', ...three, '--alphas', '0.2,0.5', '--dry-run']);
+    expect(gap.out).toMatchObject({ evaluations: 3 + 3 * 2 * 3, bytesRead: 0 });
   });
 
   it('a plane needs three, and data', async () => {

@@ -256,6 +256,16 @@ describe('sets', () => {
     expect((await listing(at('mine', '3')))[0]).toMatch(/\.jpg$/);
   });
 
+  it('a dry run counts, checks the output, and writes nothing', async () => {
+    const from = await smallFolder('planned');
+    const plan = await shift(from, at('not-there'), options({ dryRun: true }));
+    expect(plan).toMatchObject({ images: 8, dryRun: true, strengths: { imagenet: 0, cifar: 0 } });
+    const tar = await shift(join(digits, 'test.tar'), at('no.tar'), options({ dryRun: true }));
+    expect(tar.images).toBe(450);
+    expect((await listing(at())).filter((n) => /not-there|no\.tar/.test(n))).toEqual([]);
+    await failure(shift(from, from, options({ dryRun: true })), 'OUTPUT');
+  });
+
   it('abort ends it and leaves nothing', async () => {
     const stop = new AbortController();
     const run = shift(join(digits, 'heldout'), at('aborted'), {

@@ -136,14 +136,20 @@ describe('docs/cli.md', () => {
     ],
     angles: [
       'angles examples/digits/base examples/digits/base --data examples/digits/heldout --json',
+      'angles examples/digits/base examples/digits/base --dry-run --json',
     ],
     landscape: [
       `landscape examples/digits/base examples/digits/ingredients/ft0{2,5} --grid 2 --data examples/digits/heldout --json`,
       `landscape examples/digits/base examples/digits/base --line --grid 2 --data examples/digits/heldout --json`,
+      `landscape examples/digits/base examples/digits/ingredients/ft0{2,5} --dry-run --json`,
     ],
-    gap: ['gap examples/digits/base examples/digits/base --data examples/digits/heldout --json'],
+    gap: [
+      'gap examples/digits/base examples/digits/base --data examples/digits/heldout --json',
+      'gap examples/digits/base examples/digits/base --dry-run --json',
+    ],
     shift: [
       'shift examples/digits/heldout -o shifted --kind contrast --severity 1 --overwrite --json',
+      'shift examples/digits/heldout -o planned --kind contrast --severity 1 --dry-run --json',
     ],
     ensemble: ['ensemble examples/digits/base --data examples/digits/heldout --json'],
   };

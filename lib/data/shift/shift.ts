@@ -9,7 +9,7 @@ import type { RgbImage } from '../resample.js';
 import { corrupt } from './corrupt.js';
 import { type Layout, openLayout, type RawImage } from './layout.js';
 import { KINDS, type Kind, STRENGTHS, type Strengths, strengthsFor } from './parameters.js';
-import { type ShiftedSet, writeShifted } from './write.js';
+import { checkOutput, type ShiftedSet, writeShifted } from './write.js';
 
 export interface ShiftOptions extends RunOptions {
   kind: Kind;
@@ -22,6 +22,8 @@ export interface ShiftOptions extends RunOptions {
   /** Leave out images that cannot be read, instead of failing. */
   skipBad?: boolean;
   overwrite?: boolean;
+  /** Only say what would be done: no image is decoded, and nothing written. */
+  dryRun?: boolean;
 }
 
 export interface Shift {
@@ -37,6 +39,7 @@ export interface Shift {
   skipped: Mismatch[];
   seconds: number;
   notes: string[];
+  dryRun?: true;
 }
 
 /**
@@ -59,10 +62,17 @@ export async function shift(
   const layout = await openLayout(paths, output);
   const used: Record<Strengths, number> = { imagenet: 0, cifar: 0 };
   const skipped: Mismatch[] = [];
-  const made = shifted(layout, options, used, skipped);
-  const record = { stockpot: version, kind, severity, seed, data: paths };
-  await writeShifted(layout, output, made, record, options);
-  const images = used.imagenet + used.cifar;
+  let planned = 0;
+  if (options.dryRun) {
+    await checkOutput(layout, output, options);
+    for await (const _ of layout.images(options.signal)) planned++;
+    refuseEmpty(layout.path, planned);
+  } else {
+    const made = shifted(layout, options, used, skipped);
+    const record = { stockpot: version, kind, severity, seed, data: paths };
+    await writeShifted(layout, output, made, record, options);
+  }
+  const images = planned + used.imagenet + used.cifar;
   const notes = [...layout.notes];
   if (skipped.length > 0)
     notes.push(
@@ -79,6 +89,7 @@ export async function shift(
     skipped,
     seconds: (performance.now() - began) / 1000,
     notes,
+    ...(options.dryRun ? { dryRun: true } : {}),
   };
 }
 

@@ -1,7 +1,7 @@
 import { type FileHandle, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Pack, pack } from 'tar-stream';
-import { AtomicOutput } from '../../checkpoint/output.js';
+import { AtomicOutput, type OutputOptions } from '../../checkpoint/output.js';
 import { StockpotError } from '../../errors.js';
 import { type Layout, type RawImage, withExtension } from './layout.js';
 import type { Kind } from './parameters.js';
@@ -15,6 +15,21 @@ export type ShiftedSet = AsyncGenerator<{
 /** What a shifted folder says about itself. */
 const RECORD = 'shift.json';
 
+const rules = (layout: Layout, { overwrite }: { overwrite?: boolean }): OutputOptions => ({
+  overwrite,
+  inputs: layout.inputs,
+  isFile: layout.isFile,
+  // An earlier set of this command's, and nothing else that holds images.
+  mayReplace: (names) => names.includes(RECORD),
+});
+
+/** Refuses what must not be written, without touching anything. @throws StockpotError OUTPUT */
+export const checkOutput = (
+  layout: Layout,
+  output: string,
+  options: { overwrite?: boolean },
+): Promise<void> => AtomicOutput.check(output, rules(layout, options));
+
 /** Writes a set whole or not at all. @throws StockpotError OUTPUT, IO, NO_SPACE */
 export async function writeShifted(
   layout: Layout,
@@ -23,13 +38,7 @@ export async function writeShifted(
   record: { kind: Kind },
   options: { overwrite?: boolean },
 ): Promise<void> {
-  const target = await AtomicOutput.begin(output, {
-    overwrite: options.overwrite,
-    inputs: layout.inputs,
-    isFile: layout.isFile,
-    // An earlier set of this command's, and nothing else that holds images.
-    mayReplace: (names) => names.includes(RECORD),
-  });
+  const target = await AtomicOutput.begin(output, rules(layout, options));
   const extension = record.kind === 'jpeg' ? '.jpg' : '.png';
   try {
     if (layout.kind === 'folder') await writeFolder(target, layout, images, extension);
