@@ -113,6 +113,27 @@ export interface ResampleTable {
   variant: string;
 }
 
+/** Inner products of k inputs, the first of which is the reference (native/stream/gram_job.h). */
+export interface GramTable extends SourceTable {
+  k: number;
+  threads: number;
+  memory: number;
+  /** Kernel variant, or '' for the fastest. */
+  variant: string;
+  groups: number;
+  /** One a segment. */
+  group: Float64Array;
+  elements: Float64Array;
+}
+
+export interface GramResult {
+  /** A row a group: the products (0,0), (0,1) … (0,k−1), (1,1) … */
+  products: Float64Array;
+  /** Inputs that hold NaN or infinity. */
+  nonfinite: { segment: number; input: number; count: number; first: number }[];
+  bytesRead: number;
+}
+
 /** A network's plan and memory in the addon; freed when it is no longer referenced. */
 export type NetworkHandle = { readonly __network: unique symbol };
 
@@ -200,6 +221,9 @@ export interface Addon {
   readAhead(table: { files: Float64Array; bytes: Float64Array }): NativeJob<number>;
   /** Scales an image; see lib/data/resample.ts. */
   resample(table: ResampleTable): NativeJob<void>;
+  gram(table: GramTable): NativeJob<GramResult>;
+  /** In memory, for tests: products of at most 512 elements. */
+  gramBlock(variant: string, inputs: Uint8Array[], dtypes: number[]): Float64Array;
   meanBlock(
     variant: string,
     inputs: Uint8Array[],

@@ -15,6 +15,7 @@
 #include "../stream/merge_job.h"
 #include "../stream/read_ahead_job.h"
 #include "environment.h"
+#include "gram.h"
 #include "held.h"
 #include "images.h"
 #include "memory.h"
@@ -327,6 +328,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment());
   exports.Set("merge", Napi::Function::New(env, merge));
   exports.Set("hash", Napi::Function::New(env, hash));
+  exports.Set("gram", Napi::Function::New(env, gram));
+  exports.Set("gramBlock", Napi::Function::New(env, gram_block));
   exports.Set("createNetwork", Napi::Function::New(env, create_network));
   exports.Set("forward", Napi::Function::New(env, forward));
   exports.Set("planNetwork", Napi::Function::New(env, plan_network));

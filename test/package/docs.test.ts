@@ -134,11 +134,28 @@ describe('docs/cli.md', () => {
     predict: [
       'predict examples/digits/base --data examples/digits/heldout -o p.safetensors --json',
     ],
+    angles: [
+      'angles examples/digits/base examples/digits/base --data examples/digits/heldout --json',
+      'angles examples/digits/base examples/digits/base --dry-run --json',
+    ],
+    landscape: [
+      `landscape examples/digits/base examples/digits/ingredients/ft0{2,5} --grid 2 --data examples/digits/heldout --json`,
+      `landscape examples/digits/base examples/digits/base --line --grid 2 --data examples/digits/heldout --json`,
+      `landscape examples/digits/base examples/digits/ingredients/ft0{2,5} --dry-run --json`,
+    ],
+    gap: [
+      'gap examples/digits/base examples/digits/base --data examples/digits/heldout --json',
+      'gap examples/digits/base examples/digits/base --dry-run --json',
+    ],
+    shift: [
+      'shift examples/digits/heldout -o shifted --kind contrast --severity 1 --overwrite --json',
+      'shift examples/digits/heldout -o planned --kind contrast --severity 1 --dry-run --json',
+    ],
     ensemble: ['ensemble examples/digits/base --data examples/digits/heldout --json'],
   };
 
   test.each(names)('has every JSON field of %s, and no other', (command) => {
-    for (const part of ['base', 'heldout']) {
+    for (const part of ['base', 'heldout', 'ingredients/ft02', 'ingredients/ft05']) {
       cpSync(join(root, 'examples/digits', part), join(folder, 'examples/digits', part), {
         recursive: true,
       });
