@@ -6,15 +6,14 @@
 //   STOCKPOT_BENCH_PYTHON    a Python with torch and safetensors   (default: python3)
 //   STOCKPOT_BENCH_MERGEKIT  a Python with mergekit                (default: the same)
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus, loadavg, release, tmpdir, totalmem } from 'node:os';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { makeCheckpoints } from './checkpoints.mjs';
+import { cli, machineOf, ownVersions, root, versionOf } from './machine.mjs';
 import { measure, spread } from './measure.mjs';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const { values: options } = parseArgs({
   options: {
     scale: { type: 'string', default: '1' },
@@ -33,7 +32,6 @@ const layers = (n) => Math.max(1, Math.round(n * scale));
 
 const python = process.env.STOCKPOT_BENCH_PYTHON ?? 'python3';
 const mergekitPython = process.env.STOCKPOT_BENCH_MERGEKIT ?? python;
-const cli = join(root, 'dist/cli.js');
 const scratch = join(root, '.scratch');
 mkdirSync(scratch, { recursive: true });
 
@@ -53,13 +51,6 @@ execFileSync(join(root, 'node_modules/.bin/esbuild'), [
 
 const has = (interpreter, module) =>
   spawnSync(interpreter, ['-c', `import ${module}`]).status === 0;
-const versionOf = (interpreter, module) =>
-  spawnSync(
-    interpreter,
-    ['-c', `from importlib.metadata import version; print(version("${module}"))`],
-    { encoding: 'utf8' },
-  ).stdout.trim();
-
 const gb = (bytes) => `${(bytes / 1e9).toPrecision(3)} GB`;
 const mb = (bytes) => `${Math.round(bytes / 1e6)} MB`;
 const show = (s, unit = '') => `${s.median}${unit} (${s.min}–${s.max})`;
@@ -70,21 +61,8 @@ const dropPages = (paths) => measure(readRate, ['1', '4096', 'drop', ...paths]);
 const result = {
   command: `npm run bench -- ${process.argv.slice(2).join(' ')}`.trim(),
   date: new Date().toISOString().slice(0, 10),
-  machine: {
-    processor: cpus()[0].model.trim(),
-    threads,
-    memory: totalmem(),
-    kernel: release(),
-    fileSystem: `type ${statfsSync(folder).type.toString(16)}`,
-    load: loadavg()[0],
-  },
-  versions: {
-    stockpot: JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version,
-    node: process.version,
-    kernelVariant: JSON.parse(
-      execFileSync(process.execPath, [cli, 'devices', '--json'], { encoding: 'utf8' }),
-    ).devices[0].kernels[0],
-  },
+  machine: machineOf(folder),
+  versions: ownVersions(),
   sections: {},
 };
 

@@ -21,6 +21,8 @@ export type ErrorCode =
   | 'OUTPUT'
   /** Not enough room on the disk. */
   | 'NO_SPACE'
+  /** Not enough memory for what was asked. */
+  | 'MEMORY'
   /** `verify` found that the soup is not what its record says. */
   | 'VERIFY'
   /** A user's function or program that evaluates soups failed, or gave nothing that can be used. */

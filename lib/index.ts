@@ -1,3 +1,16 @@
+export { type Angles, type AnglesOptions, angles } from './analysis/angles.js';
+export { type Gap, type GapOptions, type GapPoint, gap, gapTerms } from './analysis/gap.js';
+export type { Geometry, Matrix } from './analysis/geometry.js';
+export {
+  type Landscape,
+  type LandscapeOptions,
+  type LandscapePoint,
+  landscape,
+  type Mark,
+} from './analysis/landscape.js';
+export { type Line, type LineOptions, type LinePoint, line } from './analysis/line.js';
+export type { Score } from './analysis/mixes.js';
+export type { PairGain } from './analysis/pair_gains.js';
 export { DTYPES, type DType } from './checkpoint/dtype.js';
 export { contentHash } from './checkpoint/hash.js';
 export { type OpenOptions, openCheckpoint } from './checkpoint/open.js';
@@ -8,6 +21,8 @@ export type {
   CheckpointFormat,
   TensorEntry,
 } from './checkpoint/types.js';
+export { KINDS, type Kind, type Strengths } from './data/shift/parameters.js';
+export { type Shift, type ShiftOptions, shift } from './data/shift/shift.js';
 export { type Devices, devices } from './devices.js';
 export { type Difference, diff, type TensorDifference } from './diff.js';
 export { type ErrorCode, type ErrorInfo, type Mismatch, StockpotError } from './errors.js';

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import type { Taps } from './data/filters.js';
 import { StockpotError } from './errors.js';
 import type { Graph } from './models/graph.js';
 
@@ -92,13 +93,66 @@ export interface MergeResult {
   bytesWritten: number;
 }
 
+/** A window of a scaled image, as planes. */
+export interface ResampleTable {
+  sourceWidth: number;
+  sourceHeight: number;
+  /** Interleaved RGB. */
+  rgb: Uint8Array;
+  /** How the window's columns and rows are made of the source's. */
+  columns: Taps;
+  rows: Taps;
+  /** Of the output, and where the window lies in it. */
+  width: number;
+  height: number;
+  left: number;
+  top: number;
+  /** [3, height, width]; only the window is written. */
+  planes: Uint8Array;
+  /** '' for the fastest. */
+  variant: string;
+}
+
+/** Inner products of k inputs, the first of which is the reference (native/stream/gram_job.h). */
+export interface GramTable extends SourceTable {
+  k: number;
+  threads: number;
+  memory: number;
+  /** Kernel variant, or '' for the fastest. */
+  variant: string;
+  groups: number;
+  /** One a segment. */
+  group: Float64Array;
+  elements: Float64Array;
+}
+
+export interface GramResult {
+  /** A row a group: the products (0,0), (0,1) … (0,k−1), (1,1) … */
+  products: Float64Array;
+  /** Inputs that hold NaN or infinity. */
+  nonfinite: { segment: number; input: number; count: number; first: number }[];
+  bytesRead: number;
+}
+
 /** A network's plan and memory in the addon; freed when it is no longer referenced. */
 export type NetworkHandle = { readonly __network: unique symbol };
 
 /** Memory that tensors are held in between passes; freed by `releaseHeld`, or when it is no longer referenced. */
 export type HeldHandle = { readonly __held: unique symbol };
 
+/** Memory that counts as taken until it is released, or nothing refers to it. */
+export type HeldMemory = { readonly __memory: unique symbol };
+
 export interface Addon {
+  /** Bytes that the jobs and networks of this process hold, worker threads included. */
+  memoryHeld(): { buffers: number; networks: number };
+  /** Bytes that are left for a network of a run that may hold `limit`. */
+  roomForNetwork(limit: number): number;
+  /** Counts bytes as a network's; null where there are not so many left. */
+  holdMemory(bytes: number, limit: number): HeldMemory | null;
+  releaseMemory(held: HeldMemory): void;
+  /** Frees a network now, and not when it is collected. */
+  freeNetwork(network: NetworkHandle): void;
   /**
    * Plans a graph for at most `batch` examples at a time. `variant` '' takes the fastest. With `floats`, for training:
    * what a backward pass needs is kept where that fits into so many floats an example, else computed again.
@@ -163,6 +217,13 @@ export interface Addon {
   hash(
     table: SourceTable & { threads: number; elements: Float64Array },
   ): NativeJob<{ sha256: string[] }>;
+  /** Asks the system for the first `bytes` of each open file; resolves with how many it asked for. */
+  readAhead(table: { files: Float64Array; bytes: Float64Array }): NativeJob<number>;
+  /** Scales an image; see lib/data/resample.ts. */
+  resample(table: ResampleTable): NativeJob<void>;
+  gram(table: GramTable): NativeJob<GramResult>;
+  /** In memory, for tests: products of at most 512 elements. */
+  gramBlock(variant: string, inputs: Uint8Array[], dtypes: number[]): Float64Array;
   meanBlock(
     variant: string,
     inputs: Uint8Array[],

@@ -1,11 +1,17 @@
 /** How far a long call is. Bytes are of tensor data. */
 export interface Progress {
-  /** What is being done, e.g. "merge", "hash". */
+  /** What is being done, e.g. "merge", "hash", "prepare", "evaluate". */
   phase: string;
   bytesRead: number;
   bytesWritten: number;
   /** What bytesRead will be at the end. */
   bytesTotal: number;
+  /** In the phase `evaluate`, whose bytes are 0: examples that were evaluated, and all of them. */
+  examples?: number;
+  examplesTotal?: number;
+  /** Which of several passes over the examples it is, from 1, and how many there are. */
+  pass?: number;
+  passes?: number;
   /** Seconds since the phase began. */
   seconds: number;
   /** For work that is counted in steps and not in bytes. */
@@ -21,6 +27,10 @@ export interface RunOptions {
   onProgress?: OnProgress;
   /** Worker threads; all the machine's by default. */
   threads?: number;
-  /** Bytes that the call may hold in buffers; 128 MiB by default. */
+  /**
+   * Bytes that the call may hold: in buffers, 128 MiB by default; where a network runs also in its weights, activations
+   * and data, by default what the machine has. Calls of one process share it: together they hold no more than the largest
+   * of them may.
+   */
   memory?: number;
 }

@@ -4,6 +4,7 @@ import type { RunOptions } from '../progress.js';
 import { byteSize } from './dtype.js';
 import { contentHash } from './hash.js';
 import { fileError } from './open.js';
+import { remembering } from './remember.js';
 import { elementCount } from './shape.js';
 import type { Checkpoint } from './types.js';
 
@@ -44,10 +45,9 @@ async function fingerprint(c: Checkpoint): Promise<string> {
  * Groups of positions of checkpoints that hold the same tensors, bit for bit (behaviour 15). A sample tells most
  * apart; only checkpoints that agree in it are hashed whole.
  */
-export async function findDuplicates(
-  checkpoints: readonly Checkpoint[],
-  run: RunOptions = {},
-): Promise<number[][]> {
+export const findDuplicates = remembering(find, () => '');
+
+async function find(checkpoints: readonly Checkpoint[], run: RunOptions): Promise<number[][]> {
   const alike = await groupBy(
     checkpoints.map((_, i) => i),
     (i) => fingerprint(checkpoints[i] as Checkpoint),

@@ -95,7 +95,9 @@ function explain(f: NativeFailure, names: FailureNames): unknown {
     case 'input':
       return new StockpotError('FORMAT', `the data does not fit the network: ${f.what}`);
     case 'memory':
-      return new StockpotError('IO', 'out of memory', { remedy: 'Lower --memory or --threads.' });
+      return new StockpotError('MEMORY', 'out of memory', {
+        remedy: 'Lower --memory or --threads.',
+      });
     default:
       return new StockpotError('NATIVE', `internal error: ${f.what}`);
   }

@@ -31,6 +31,10 @@ export interface OutputOptions {
   overwrite?: boolean;
   /** Paths that must never be replaced: the ingredients' files and folders. */
   inputs: readonly string[];
+  /** Whether it is a file; by its name by default. */
+  isFile?: boolean;
+  /** Whether a folder with these names in it may be replaced, where it holds more than a checkpoint. */
+  mayReplace?: (names: readonly string[]) => boolean;
 }
 
 const lstatOrNull = (path: string): Promise<Stats | null> => lstat(path).catch(() => null);
@@ -56,7 +60,7 @@ export class AtomicOutput {
     private readonly target: string,
     private readonly options: OutputOptions,
   ) {
-    this.isFile = isFileOutput(path);
+    this.isFile = options.isFile ?? isFileOutput(path);
     this.partial = join(dirname(target), `.${basename(target)}.stockpot-partial`);
   }
 
@@ -87,15 +91,18 @@ export class AtomicOutput {
     if (!options.overwrite)
       throw refuse('exists already', 'Choose another output, or pass --overwrite.');
     const target = info.isSymbolicLink() ? await stat(path).catch(() => info) : info;
-    if (isFileOutput(path) !== !target.isDirectory()) {
+    if ((options.isFile ?? isFileOutput(path)) !== !target.isDirectory()) {
       throw refuse(
         `is a ${target.isDirectory() ? 'folder' : 'file'}`,
-        `An output named *.safetensors is a file, any other a folder.`,
+        options.isFile === undefined
+          ? 'An output named *.safetensors is a file, any other a folder.'
+          : `Choose another output: it would be a ${options.isFile ? 'file' : 'folder'}.`,
       );
     }
     if (target.isDirectory()) {
-      const foreign = (await readdir(path)).filter((n) => !isSideFile(n) && !isOwnFile(n));
-      if (foreign.length > 0) {
+      const names = await readdir(path);
+      const foreign = names.filter((n) => !isSideFile(n) && !isOwnFile(n));
+      if (foreign.length > 0 && !options.mayReplace?.(names)) {
         throw refuse(
           `holds files that are no part of a checkpoint (${foreign.slice(0, 3).join(', ')}${foreign.length > 3 ? ', …' : ''})`,
           'It is not overwritten, so that nothing is lost: choose another output, or remove it yourself.',

@@ -65,6 +65,7 @@ function isRecord(v: unknown): v is SoupRecord {
     isNumbers(v.weights) &&
     (v.mixture === undefined || isMixture(v.mixture)) &&
     isObject(v.options) &&
+    (v.details === undefined || isObject(v.details)) &&
     Array.isArray(v.ingredients) &&
     v.ingredients.every(
       (i) =>

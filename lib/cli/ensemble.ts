@@ -1,10 +1,12 @@
 import { type Command, Option } from 'commander';
 import { type EnsembleOptions, ensemble } from '../evaluate/ensemble.js';
+import { planEvaluation } from '../evaluate/plan.js';
 import {
   addEvaluationOptions,
   type EvaluationCommandOptions,
   evaluationOptions,
   percent,
+  planOutcome,
 } from './evaluation_options.js';
 import { runCommand } from './run.js';
 
@@ -26,8 +28,10 @@ export function ensembleCommand(command: Command): Command {
     .option('--key <name>', 'the dict inside wrapped PyTorch checkpoints')
     .action((models: string[], options: Options) =>
       runCommand(options, async (run) => {
+        const evaluation = evaluationOptions(options, run);
+        if (options.dryRun) return planOutcome(await planEvaluation(models, evaluation));
         const { notes, ...e } = await ensemble(models, {
-          ...evaluationOptions(options, run),
+          ...evaluation,
           combine: options.combine,
           greedy: options.greedy,
         });

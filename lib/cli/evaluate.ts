@@ -8,8 +8,9 @@ import {
   type EvaluationCommandOptions,
   evaluationOptions,
   percent,
+  planOutcome,
 } from './evaluation_options.js';
-import { openEvaluator } from './evaluator.js';
+import { openEvaluator, planOf } from './evaluator.js';
 import { runCommand } from './run.js';
 
 export function evaluateCommand(command: Command): Command {
@@ -19,6 +20,7 @@ export function evaluateCommand(command: Command): Command {
     .option('--key <name>', 'the dict inside wrapped PyTorch checkpoints')
     .action((models: string[], options: EvaluationCommandOptions) =>
       runCommand(options, async (run) => {
+        if (options.dryRun) return planOutcome(await planOf(models, options, run));
         const { models: results, notes } = await measure(models, options, run);
         const width = Math.max(...results.map((r) => r.model.length));
         const lines = results.map((r) =>

@@ -1,11 +1,21 @@
 import { type Command, Option } from 'commander';
+import { showBytes } from '../bytes.js';
 import type { DataOptions } from '../data/open.js';
 import { StockpotError } from '../errors.js';
+import type { BatchSize } from '../evaluate/network_memory.js';
+import type { EvaluationPlan } from '../evaluate/plan.js';
 import type { EvaluationOptions } from '../evaluate/session.js';
 import type { OutputDType } from '../merge/plan.js';
 import type { RunOptions } from '../progress.js';
-import { collectGlobs, parseColumns, parseCount, parseSeconds, parseSize } from './parse.js';
-import type { CommonOptions } from './run.js';
+import {
+  collectGlobs,
+  parseColumns,
+  parseCount,
+  parseSeconds,
+  parseSize,
+  plural,
+} from './parse.js';
+import type { CommonOptions, Outcome } from './run.js';
 
 /** Options of every command that runs a network on data. */
 export interface EvaluationCommandOptions extends CommonOptions {
@@ -13,7 +23,7 @@ export interface EvaluationCommandOptions extends CommonOptions {
   config?: string;
   key?: string;
   dtype?: OutputDType;
-  batchSize?: number;
+  batchSize?: BatchSize;
   cacheMemory?: number;
   skipBad?: boolean;
   tokenizer?: string;
@@ -28,7 +38,10 @@ export interface EvaluationCommandOptions extends CommonOptions {
 
 export function addEvaluationOptions(command: Command): Command {
   return addDataOptions(command).addOption(
-    new Option('--batch-size <n>', 'most examples at a time (default: 128)').argParser(parseCount),
+    new Option(
+      '--batch-size <n>',
+      'examples at a time, or auto: 128, halved until they fit (default: as many as fit, up to 128)',
+    ).argParser((text) => (text === 'auto' ? text : parseCount(text))),
   );
 }
 
@@ -86,6 +99,21 @@ export function evaluationOptions(o: EvaluationCommandOptions, run: RunOptions):
   const data = { data: o.data, tokenizer, labelWords, columns, cacheMemory, skipBad };
   const graphs = { graph, graphWeights, graphKeep, device };
   return { ...run, ...data, ...graphs, config, key, dtype, batchSize };
+}
+
+/** What --dry-run prints for commands that run a network. */
+export function planOutcome({ notes, ...plan }: EvaluationPlan): Outcome {
+  const { ingredients, n, classes, batchSize, bytesRead, networkBytes, dataBytes, threads } = plan;
+  const models = plural(ingredients.length, 'model');
+  const on = n === null ? '' : ` on ${plural(n, 'example')}`;
+  const lines =
+    networkBytes === null
+      ? [`would run a program on ${models}${on && `, labels of ${plural(n ?? 0, 'example')}`}`]
+      : [
+          `would run ${models}${on}, ${classes} classes, ${batchSize} at a time, ${plural(threads ?? 0, 'thread')}`,
+          `  reads ${showBytes(bytesRead)} of weights; holds ${showBytes(networkBytes)} in the network, ${showBytes(dataBytes)} of data`,
+        ];
+  return { json: plan, lines, notes };
 }
 
 /** 0.9532 -> "95.32 %". */

@@ -3,9 +3,11 @@ import type { Checkpoint } from '../checkpoint/types.js';
 import { openDataSet } from '../data/open.js';
 import { StockpotError } from '../errors.js';
 import { commandEvaluator } from '../evaluate/command.js';
-import type { Evaluator } from '../evaluate/evaluator.js';
+import type { Evaluator, WholeEvaluator } from '../evaluate/evaluator.js';
 import { NativeEvaluator } from '../evaluate/native_evaluator.js';
+import { type EvaluationPlan, planEvaluation } from '../evaluate/plan.js';
 import { Session } from '../evaluate/session.js';
+import { tensorBytes } from '../merge/plan.js';
 import type { RunOptions } from '../progress.js';
 import type { SoupOptions } from '../recipes/soup.js';
 import { type EvaluationCommandOptions, evaluationOptions } from './evaluation_options.js';
@@ -44,6 +46,33 @@ export async function openEvaluator(
   const labels = await labelsOf(checkpoints[0] as Checkpoint, options, run);
   const evaluator = commandEvaluator(options.evaluate, { timeout: options.timeout, labels });
   return { checkpoints, evaluator, notes: [], close: async () => {} };
+}
+
+/**
+ * What --dry-run says of an evaluation by a network, or by a program: nothing is run.
+ * @throws StockpotError as the evaluation would, before it runs anything
+ */
+export async function planOf(
+  models: readonly string[],
+  options: EvaluationCommandOptions,
+  run: RunOptions,
+): Promise<EvaluationPlan> {
+  if (options.evaluate === undefined)
+    return planEvaluation(models, evaluationOptions(options, run));
+  const { checkpoints, evaluator } = await openEvaluator(models, options, run);
+  const all = checkpoints.flatMap((c) => [...c.tensors.values()]);
+  return {
+    dryRun: true,
+    ingredients: [...models],
+    n: (evaluator as WholeEvaluator).labels?.length ?? null,
+    classes: null,
+    batchSize: null,
+    bytesRead: all.reduce((sum, t) => sum + tensorBytes(t), 0),
+    networkBytes: null,
+    dataBytes: 0,
+    threads: null,
+    notes: checkpoints.flatMap((c) => [...c.notes]),
+  };
 }
 
 /** The labels of --data, for a program that gives logits. */

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
+import { showBytes } from '../bytes.js';
 import { showShape } from '../checkpoint/shape.js';
 import { inspect } from '../inspect.js';
-import { plural, showBytes, showCount } from './parse.js';
+import { plural, showCount } from './parse.js';
 import { type CommonOptions, runCommand } from './run.js';
 
 interface Options extends CommonOptions {

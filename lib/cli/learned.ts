@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { showBytes } from '../bytes.js';
 import { StockpotError } from '../errors.js';
 import { METRICS, type Metric } from '../evaluate/metrics.js';
 import type { Parametrisation } from '../learn/parametrisation.js';
@@ -11,7 +12,7 @@ import {
   percent,
 } from './evaluation_options.js';
 import { openEvaluator } from './evaluator.js';
-import { parseWhole, showBytes } from './parse.js';
+import { parseWhole } from './parse.js';
 import { runCommand } from './run.js';
 import {
   addSoupOptions,

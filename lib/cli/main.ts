@@ -1,16 +1,20 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../version.js';
+import { anglesCommand } from './angles.js';
 import { devicesCommand } from './devices.js';
 import { diffCommand } from './diff.js';
 import { ensembleCommand } from './ensemble.js';
 import { evaluateCommand } from './evaluate.js';
+import { gapCommand } from './gap.js';
 import { gradientCommand } from './gradient.js';
 import { greedyCommand } from './greedy.js';
 import { inspectCommand } from './inspect.js';
+import { landscapeCommand } from './landscape.js';
 import { learnedCommand } from './learned.js';
 import { predictCommand } from './predict.js';
 import { probeCommand } from './probe.js';
 import { addCommonOptions, EXIT, reportFailure } from './run.js';
+import { shiftCommand } from './shift.js';
 import { uniformCommand } from './uniform.js';
 import { verifyCommand } from './verify.js';
 import { zeroshotCommand } from './zeroshot.js';
@@ -25,6 +29,10 @@ const COMMANDS: Record<string, (command: Command) => Command> = {
   ensemble: ensembleCommand,
   zeroshot: zeroshotCommand,
   probe: probeCommand,
+  angles: anglesCommand,
+  landscape: landscapeCommand,
+  gap: gapCommand,
+  shift: shiftCommand,
   inspect: inspectCommand,
   diff: diffCommand,
   verify: verifyCommand,

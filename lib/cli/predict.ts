@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { AtomicOutput } from '../checkpoint/output.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
 import type { WholeEvaluator } from '../evaluate/evaluator.js';
@@ -9,8 +10,9 @@ import {
   addProgramOptions,
   type EvaluationCommandOptions,
   evaluationOptions,
+  planOutcome,
 } from './evaluation_options.js';
-import { openEvaluator } from './evaluator.js';
+import { openEvaluator, planOf } from './evaluator.js';
 import { runCommand } from './run.js';
 
 interface Options extends EvaluationCommandOptions {
@@ -29,7 +31,11 @@ export function predictCommand(command: Command): Command {
       runCommand(options, async (run) => {
         if (options.output === undefined)
           throw new StockpotError('USAGE', 'expected -o FILE.safetensors');
-        const { output, overwrite } = options;
+        const { output, overwrite, dryRun } = options;
+        if (dryRun) {
+          await AtomicOutput.check(output, { overwrite, inputs: [model] });
+          return planOutcome(await planOf([model], options, run));
+        }
         const p =
           options.evaluate === undefined
             ? await predict(model, output, { ...evaluationOptions(options, run), overwrite })

@@ -1,11 +1,14 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { AtomicOutput } from '../checkpoint/output.js';
 import { StockpotError } from '../errors.js';
+import { planEvaluation } from '../evaluate/plan.js';
 import { probe } from '../heads/probe.js';
 import {
   addEvaluationOptions,
   type EvaluationCommandOptions,
   evaluationOptions,
   percent,
+  planOutcome,
 } from './evaluation_options.js';
 import { parseWhole, plural } from './parse.js';
 import { runCommand } from './run.js';
@@ -54,8 +57,12 @@ export function probeCommand(command: Command): Command {
             },
           );
         }
-        const { l2, iterations, overwrite } = options;
-        const { notes, ...json } = await probe(model, options.output, {
+        const { l2, iterations, overwrite, output } = options;
+        if (options.dryRun) {
+          await AtomicOutput.check(output, { overwrite, inputs: [model] });
+          return planOutcome(await planEvaluation([model], evaluationOptions(options, run)));
+        }
+        const { notes, ...json } = await probe(model, output, {
           ...evaluationOptions(options, run),
           ...{ l2, iterations, overwrite },
         });

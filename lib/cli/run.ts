@@ -35,7 +35,7 @@ export function addCommonOptions(command: Command): Command {
     .addOption(
       new Option(
         '--memory <size>',
-        'how much the run may hold in buffers (default: 128MiB)',
+        'how much the run may hold: buffers (default: 128MiB), network and data (default: what there is)',
       ).argParser(parseSize),
     )
     .addOption(new Option('--dry-run', 'print the plan and write nothing'));

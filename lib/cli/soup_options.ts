@@ -1,7 +1,8 @@
 import { type Command, Option } from 'commander';
+import { showBytes } from '../bytes.js';
 import type { OutputDType } from '../merge/plan.js';
 import type { Soup, SoupOptions } from '../recipes/soup.js';
-import { collectGlobs, parseSize, parseWeights, plural, showBytes, showCount } from './parse.js';
+import { collectGlobs, parseSize, parseWeights, plural, showCount } from './parse.js';
 import type { CommonOptions, Outcome } from './run.js';
 
 /** Options of every command that writes a soup. */

@@ -28,12 +28,14 @@ export function zeroshotCommand(command: Command): Command {
         if (output === undefined || classes === undefined || templates === undefined) {
           throw new StockpotError('USAGE', 'expected --classes FILE, --templates FILE and -o HEAD');
         }
-        const { tokenizer, config, graph, key, overwrite, device } = options;
+        const { tokenizer, config, graph, key, overwrite, device, dryRun } = options;
         const { notes, ...json } = await zeroshot(model, output, {
           ...run,
-          ...{ classes, templates, tokenizer, config, graph, key, overwrite, device },
+          ...{ classes, templates, tokenizer, config, graph, key, overwrite, device, dryRun },
         });
-        const line = `wrote ${json.output}: a head of ${json.classes} classes on ${json.features} features, from ${plural(json.templates, 'template')} each`;
+        const line = dryRun
+          ? `would write ${json.output}: a head of ${json.classes} classes, from ${plural(json.templates, 'template')} each`
+          : `wrote ${json.output}: a head of ${json.classes} classes on ${json.features} features, from ${plural(json.templates, 'template')} each`;
         return { json, lines: [line], notes };
       }),
     );

@@ -37,6 +37,11 @@ export class ByteStore {
     return this.file !== undefined;
   }
 
+  /** Bytes in memory. */
+  get held(): number {
+    return this.blocks.reduce((sum, b) => sum + b.length, 0);
+  }
+
   /** Records may come in any order. @throws StockpotError IO, NO_SPACE */
   async put(index: number, record: Uint8Array): Promise<void> {
     if (index < this.inMemory) {

@@ -14,7 +14,7 @@ type SharpModule = typeof import('sharp').default;
 let loaded: Promise<SharpModule> | undefined;
 
 /** sharp is loaded when the first image needs it. @throws StockpotError NATIVE */
-function sharp(): Promise<SharpModule> {
+export function sharp(): Promise<SharpModule> {
   loaded ??= import('sharp').then(
     (m) => m.default,
     (cause) => {

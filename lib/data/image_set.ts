@@ -23,10 +23,16 @@ export interface ImageOptions {
 
 const DEFAULT_CACHE = 2 ** 30;
 
+/** Decodes an image, and says where it goes. @throws Error that says what is wrong with it */
+async function readImage(bytes: Buffer, p: Preparation) {
+  const image = await decodeImage(bytes, p);
+  return { image, placement: place(p, image.width, image.height) };
+}
+
 /** Decodes and scales one image: uint8 [3, height, width]. @throws Error that says what is wrong with it */
 export async function prepareImage(bytes: Buffer, p: Preparation): Promise<Uint8Array> {
-  const image = await decodeImage(bytes, p);
-  return resample(image, place(p, image.width, image.height), p.filter, p);
+  const { image, placement } = await readImage(bytes, p);
+  return resample(image, placement, p.filter, p);
 }
 
 /**
@@ -72,7 +78,7 @@ async function prepareAll(
   store: ByteStore,
   options: RunOptions,
 ) {
-  // The decoder's threads and this one, which scales, shall both have work.
+  // One more than threads, so that each has work while an image waits to be stored.
   const atOnce = resolveThreads(options.threads) + 1;
   const good: (Prepared | undefined)[] = [];
   const bad: (Mismatch | undefined)[] = [];
@@ -85,18 +91,19 @@ async function prepareAll(
       bad[at] = { file: e.file, message: e.problem };
       return;
     }
-    let pixels: Uint8Array;
+    let read: Awaited<ReturnType<typeof readImage>>;
     let hash: string;
     try {
       const bytes = await e.load();
       hash = createHash('sha256').update(bytes).digest('hex');
-      pixels = await prepareImage(bytes, preparation);
+      read = await readImage(bytes, preparation);
     } catch (cause) {
       if (cause instanceof StockpotError && cause.code === 'NATIVE') throw cause;
       bad[at] = { file: e.file, message: reason(cause as Error, e.file) };
       return;
     }
-    await store.put(at, pixels);
+    const { image, placement } = read;
+    await store.put(at, await resample(image, placement, preparation.filter, preparation, options));
     good[at] = { slot: at, label: e.label, hash };
     progress(e.size);
   };
@@ -155,6 +162,7 @@ function toDataSet(
     inputs: [{ name: 'pixel_values', dtype: 'f32', shape: [3, height, width] }],
     shared: {},
     pixels: { shape: [3, height, width], table, read },
+    heldBytes: store.held,
     batch: async (indices) => ({ pixel_values: normalise(await read(indices), table, plane) }),
     contentHash: hashOf(preparation, good),
     skipped,

@@ -12,7 +12,8 @@ const MEMBER = /^((?:.*\/)?[^./][^./]*)\.([^/]*)$/;
 /** No image of a held-out set is larger; an archive that says so is damaged. */
 const MAX_MEMBER = 2 ** 30;
 
-interface Sample {
+/** The files of one example, as they follow one another in an archive. */
+export interface Sample {
   key: string;
   image?: { name: string; bytes: Buffer };
   label?: string;
@@ -47,7 +48,8 @@ export async function shards(
   };
 }
 
-async function* samples(path: string, signal?: AbortSignal): AsyncGenerator<Sample> {
+/** @throws StockpotError FORMAT, IO, ABORTED */
+export async function* samples(path: string, signal?: AbortSignal): AsyncGenerator<Sample> {
   const archive = extract();
   const file = createReadStream(path, { highWaterMark: 2 ** 20 });
   file.on('error', (e) => archive.destroy(fileError(path, e)));

@@ -82,16 +82,17 @@ export async function tensorFile(
       shared[e.name] = { dtype: 'i32', shape: e.shape, data };
     }
     const bytes = inputs.reduce((sum, i) => sum + 4 * count * elementCount(i.shape), 0);
-    const rows =
-      bytes <= (options.cacheMemory ?? 2 ** 30)
-        ? await heldRows(handle, path, mine, inputs, count)
-        : fileRows(handle, path, mine, inputs);
+    const held = bytes <= (options.cacheMemory ?? 2 ** 30);
+    const rows = held
+      ? await heldRows(handle, path, mine, inputs, count)
+      : fileRows(handle, path, mine, inputs);
     return {
       path,
       count,
       labels,
       inputs,
       shared,
+      heldBytes: held ? bytes : 0,
       batch: async (indices) => {
         for (let i = 0; i < indices.length; i++) {
           if (!((indices[i] as number) >= 0 && (indices[i] as number) < count))

@@ -44,6 +44,8 @@ export interface DataSet {
   readonly shared: Readonly<Record<string, TensorData>>;
   /** For images that stockpot prepared. */
   readonly pixels?: Pixels;
+  /** Bytes of prepared examples in memory. */
+  readonly heldBytes?: number;
   /** For texts: tokens of each example, padding left out. */
   readonly tokens?: Int32Array;
   /**

@@ -1,4 +1,5 @@
 import type { Checkpoint } from '../checkpoint/types.js';
+import { passOf } from './example_progress.js';
 import { accuracy, allMetrics, type Metrics } from './metrics.js';
 import { type EvaluationOptions, Session } from './session.js';
 
@@ -31,7 +32,8 @@ export async function ensemble(
     const columns = session.network.numClasses;
     for (const i of session.checkpoints.keys()) {
       await session.load([i]);
-      const logits = await session.logits();
+      const onProgress = passOf(options, i + 1, models.length);
+      const logits = await session.logits(undefined, { onProgress });
       outputs.push(
         options.combine === 'probabilities' ? logProbabilities(logits, columns) : logits,
       );

@@ -4,6 +4,7 @@ import type { RunOptions } from '../progress.js';
 import type { SoupOptions } from '../recipes/soup.js';
 import { makeCandidate } from './candidate.js';
 import { askEvaluator, saidBy, type WholeEvaluator } from './evaluator.js';
+import { passOf } from './example_progress.js';
 import { allMetrics, type Metric, type Metrics } from './metrics.js';
 import { type EvaluationOptions, Session } from './session.js';
 
@@ -30,7 +31,8 @@ export async function evaluate(
     const results: ModelMetrics[] = [];
     for (const [i, c] of session.checkpoints.entries()) {
       await session.load([i]);
-      const logits = await session.logits();
+      const onProgress = passOf(options, i + 1, models.length);
+      const logits = await session.logits(undefined, { onProgress });
       results.push({ model: c.path, ...allMetrics(logits, session.data.labels) });
     }
     return { models: results, notes: [...session.notes] };

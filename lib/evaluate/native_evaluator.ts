@@ -56,13 +56,13 @@ export class NativeEvaluator implements GradientEvaluator {
   async *batches(
     soup: Candidate,
     order: Int32Array,
-    _options: EvaluateOptions,
+    { signal }: EvaluateOptions,
   ): AsyncIterable<LogitsBatch> {
-    await this.session.loadCandidate(soup);
+    await this.session.loadCandidate(soup, signal);
     const step = Math.min(STEP, this.session.network.batch);
     for (let at = 0; at < order.length; at += step) {
       const examples = order.subarray(at, at + step);
-      yield { examples, logits: await this.session.logits(examples) };
+      yield { examples, logits: await this.session.logits(examples, { signal }) };
     }
   }
 }

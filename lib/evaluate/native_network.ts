@@ -5,20 +5,24 @@ import { StockpotError } from '../errors.js';
 import { execute, judge } from '../merge/execute.js';
 import type { PlannedTensor } from '../merge/plan.js';
 import type { Graph, Network } from '../models/graph.js';
-import { type NetworkHandle, native } from '../native.js';
+import { type HeldMemory, type NetworkHandle, native } from '../native.js';
 import type { RunOptions } from '../progress.js';
 import { resolveThreads } from '../threads.js';
 import { assign, type Bucket } from './buckets.js';
+import { ExampleProgress } from './example_progress.js';
 import type { RunnableNetwork } from './network.js';
+import {
+  type BatchSize,
+  bytesOf,
+  type MemoryLimit,
+  outOfMemory,
+  reserve,
+} from './network_memory.js';
 
-/** Examples at a time, unless a batch of them would take more memory than this. */
-const BATCH = 128;
-const BATCH_BYTES = 1 << 30;
-
-export interface NetworkOptions {
+export interface NetworkOptions extends MemoryLimit {
   threads?: number;
-  /** Most examples at a time. */
-  batch?: number;
+  /** Examples at a time. */
+  batch?: BatchSize;
   /** For tests: the variant of the operations. */
   variant?: string;
   /** The same network for shorter texts, their lengths rising. */
@@ -34,30 +38,20 @@ class Runner {
     readonly handle: NetworkHandle,
     readonly bytes: number,
     readonly variant: string,
+    readonly threads: number,
   ) {
     this.columns = graph.values[graph.output]?.columns ?? 0;
   }
 
-  static create(graph: Graph, largest: number, options: NetworkOptions): Runner {
-    const perExample = graph.values.reduce((n, v) => n + v.rows * v.columns * 4, 0);
-    const room = BATCH_BYTES / (1 + (options.shorter?.length ?? 0));
-    const batch = Math.max(1, Math.min(largest, Math.floor(room / Math.max(1, perExample))));
-    const threads = resolveThreads(options.threads);
-    try {
-      const made = native().createNetwork(graph, batch, threads, options.variant ?? '');
-      return new Runner(graph, batch, made.handle, made.bytes, made.variant);
-    } catch (cause) {
-      if (!(cause instanceof RangeError)) throw cause;
-      const weights = graph.weights.reduce((n, w) => n + w.shape.reduce((a, b) => a * b, 4), 0);
-      throw new StockpotError(
-        'IO',
-        `out of memory: the network needs ${weights} bytes for weights and ${perExample * batch} for a batch of ${batch}`,
-        {
-          cause,
-          remedy: 'Lower --batch-size, or use a machine with more memory.',
-        },
-      );
-    }
+  /** @throws RangeError where the system gives no memory for it */
+  static create(graph: Graph, batch: number, threads: number, variant = ''): Runner {
+    const made = native().createNetwork(graph, batch, threads, variant);
+    return new Runner(graph, batch, made.handle, made.bytes, made.variant, threads);
+  }
+
+  /** Frees its memory. */
+  free(): void {
+    native().freeNetwork(this.handle);
   }
 
   /** Runs `n` examples; `inputs` by name. */
@@ -89,6 +83,7 @@ class Runner {
  */
 export class NativeNetwork implements RunnableNetwork {
   private features: Float32Array | undefined;
+  private closed = false;
   private readonly sharedInputs: Record<string, Float32Array | Int32Array>;
 
   private constructor(
@@ -97,22 +92,54 @@ export class NativeNetwork implements RunnableNetwork {
     private readonly classes: Runner | undefined,
     readonly numClasses: number,
     constants: Network['constants'],
+    private readonly held: HeldMemory,
   ) {
     this.sharedInputs = Object.fromEntries(
       Object.entries(constants ?? {}).map(([name, ids]) => [name, Int32Array.from(ids)]),
     );
   }
 
+  /**
+   * Plans the network and takes its memory.
+   * @throws StockpotError MEMORY
+   */
   static create(network: Network, options: NetworkOptions = {}): NativeNetwork {
-    const whole = { length: Number.POSITIVE_INFINITY, value: network.graph };
-    const buckets = [...(options.shorter ?? []), whole].map(({ length, value }) => ({
-      length,
-      value: Runner.create(value, options.batch ?? BATCH, options),
-    }));
-    const classes = network.classes
-      ? Runner.create(network.classes, network.numClasses, options)
-      : undefined;
-    return new NativeNetwork(buckets, classes, network.numClasses, network.constants);
+    const threads = resolveThreads(options.threads);
+    const { classes, numClasses } = network;
+    const lengths = [...(options.shorter ?? []).map((b) => b.length), Number.POSITIVE_INFINITY];
+    const graphs = [...(options.shorter ?? []).map((b) => b.value), network.graph];
+    const sizes = [
+      ...graphs.map((g) => bytesOf(g, threads)),
+      ...(classes ? [bytesOf(classes, threads, numClasses)] : []),
+    ];
+    for (let ceiling = Number.POSITIVE_INFINITY; ; ) {
+      const { batch, held } = reserve(sizes, options.batch, options, ceiling);
+      const made: Runner[] = [];
+      try {
+        for (const [i, g] of [...graphs, ...(classes ? [classes] : [])].entries()) {
+          const most = Math.min(batch, sizes[i]?.most as number);
+          made.push(Runner.create(g, most, threads, options.variant));
+        }
+        const buckets = lengths.map((length, i) => ({ length, value: made[i] as Runner }));
+        const second = classes && made.at(-1);
+        return new NativeNetwork(buckets, second, numClasses, network.constants, held);
+      } catch (cause) {
+        for (const runner of made) runner.free();
+        native().releaseMemory(held);
+        if (!(cause instanceof RangeError)) throw cause;
+        if (options.batch !== 'auto' || batch === 1)
+          throw outOfMemory(sizes, options.batch, batch, undefined, options, cause);
+        ceiling = Math.floor(batch / 2);
+      }
+    }
+  }
+
+  /** Frees its memory; it cannot be used afterwards. */
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    for (const runner of this.runners) runner.free();
+    native().releaseMemory(this.held);
   }
 
   private get main(): Runner {
@@ -126,6 +153,11 @@ export class NativeNetwork implements RunnableNetwork {
   /** Most examples that are run at a time. */
   get batch(): number {
     return Math.max(...this.buckets.map((b) => b.value.batch));
+  }
+
+  /** That the operations were planned for. */
+  get threads(): number {
+    return this.main.threads;
   }
 
   /** Instruction set of the operations; the last bits of logits depend on it. */
@@ -186,9 +218,6 @@ export class NativeNetwork implements RunnableNetwork {
     }
   }
 
-  /** Its memory goes with its handle. */
-  async close(): Promise<void> {}
-
   /** Logits [indices.length, classes] of these examples, in this order. */
   async logits(
     data: Pick<DataSet, 'batch' | 'shared' | 'tokens'>,
@@ -198,6 +227,7 @@ export class NativeNetwork implements RunnableNetwork {
     const shared = { ...this.sharedInputs, ...(await this.classFeatures(data, run)) };
     const { columns } = this.main;
     const out = new Float32Array(indices.length * columns);
+    const progress = new ExampleProgress(run.onProgress, indices.length);
     const places = assign(this.buckets, data.tokens, indices);
     for (const [b, { length, value }] of this.buckets.entries()) {
       const mine = places[b] as number[];
@@ -208,10 +238,12 @@ export class NativeNetwork implements RunnableNetwork {
         const inputs = await data.batch(examples, Number.isFinite(length) ? length : undefined);
         const logits = new Float32Array(part.length * columns);
         await value.run({ ...inputs, ...shared }, part.length, logits, run);
+        progress.add(part.length);
         for (const [row, place] of part.entries())
           out.set(logits.subarray(row * columns, (row + 1) * columns), place * columns);
       }
     }
+    throwIfAborted(run.signal);
     return out;
   }
 

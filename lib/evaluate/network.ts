@@ -21,6 +21,9 @@ export interface RunnableNetwork {
   ): Promise<void>;
   /** Logits [indices.length, classes] of these examples, in this order. */
   logits(data: DataSet, indices: ArrayLike<number>, run?: RunOptions): Promise<Float32Array>;
+  /** Bytes of weights and activations; where they are not known, of weights. */
+  readonly bytes: number;
+  readonly threads: number;
   /** Frees what it holds. */
-  close(): Promise<void>;
+  close(): void | Promise<void>;
 }

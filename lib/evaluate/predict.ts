@@ -38,7 +38,7 @@ export async function predict(
     const first = checkpoints[0] as Checkpoint;
     const logits = async () => {
       await session.load([0]);
-      return session.logits();
+      return session.logits(undefined, { onProgress: options.onProgress });
     };
     return await writeLogits(first, output, options.overwrite, logits, data.labels, notes);
   } finally {

@@ -6,16 +6,18 @@ import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
 import { groupMixture } from '../merge/groups.js';
 import { type Matched, type MatchOptions, matchTensors } from '../merge/match.js';
-import { type OutputDType, planTensors } from '../merge/plan.js';
+import { bytesToRead, type OutputDType, planTensors } from '../merge/plan.js';
 import { resolveWeights, type Weighting } from '../merge/weights.js';
 import type { Network } from '../models/graph.js';
 import { buildNetwork, findConfig, type Graph } from '../models/index.js';
 import { OnnxNetwork } from '../onnx/network.js';
 import type { RunOptions } from '../progress.js';
+import { resolveMemory } from '../threads.js';
 import { type Bucket, bucketLengths, mostBuckets } from './buckets.js';
 import type { Candidate } from './evaluator.js';
 import { NativeNetwork } from './native_network.js';
 import type { RunnableNetwork } from './network.js';
+import type { BatchSize } from './network_memory.js';
 
 export interface EvaluationOptions
   extends RunOptions,
@@ -26,8 +28,8 @@ export interface EvaluationOptions
   /** The config, where none lies beside the first ingredient. */
   config?: string;
   key?: string;
-  /** Most examples at a time. */
-  batchSize?: number;
+  /** Examples at a time; `auto`: 128, halved until they fit into memory. By default as many as fit, up to 128. */
+  batchSize?: BatchSize;
   /** Type that a mix of ingredients is rounded to before it is evaluated. */
   dtype?: OutputDType;
   /** An ONNX graph that is run with the soup's weights in place of its own. */
@@ -58,6 +60,8 @@ export class Session {
     readonly matched: readonly Matched[],
     readonly notes: readonly string[],
     private readonly options: EvaluationOptions,
+    /** Bytes for buffers, where the run's memory is bounded. */
+    private readonly buffers: number | undefined,
   ) {
     this.all = [...Array(data.count).keys()];
   }
@@ -76,21 +80,35 @@ export class Session {
     }
     const first = checkpoints[0] as Checkpoint;
     const { tensors: matched, notes } = await matchTensors(checkpoints, options);
+    const share = divide(options);
     const data = await openDataSet(options.data, {
       ...options,
+      cacheMemory: share.cache,
       model: first.path,
       config: options.config,
     });
     try {
       const config = options.graph ? undefined : await findConfig(first.path, options.config);
       const network = options.graph
-        ? await openGraph(options.graph, checkpoints, matched, data, options)
+        ? await openGraph(options.graph, checkpoints, matched, data, {
+            ...options,
+            memory: share.buffers,
+          })
         : describe(first, config, data);
       const graph = network instanceof OnnxNetwork;
       const shorter = graph ? [] : shorterGraphs(first, config, data, network.graph);
       const more = graph ? network.notes : [];
       const said = [...checkpoints.flatMap((c) => c.notes), ...notes, ...data.notes, ...more];
-      return new Session(checkpoints, data, network, shorter, matched, said, options);
+      return new Session(
+        checkpoints,
+        data,
+        network,
+        shorter,
+        matched,
+        said,
+        options,
+        share.buffers,
+      );
     } catch (e) {
       await data.close();
       throw e;
@@ -110,13 +128,15 @@ export class Session {
     });
   }
 
-  /** The network; on the CPU its memory is taken when it is first asked for. */
+  /** The network; on the CPU its memory is taken when it is first asked for. @throws StockpotError MEMORY */
   get network(): RunnableNetwork {
     if (this.runs instanceof OnnxNetwork) return this.runs;
     this.made ??= NativeNetwork.create(this.runs, {
       threads: this.options.threads,
       batch: this.options.batchSize,
       shorter: this.shorter,
+      memory: this.options.memory,
+      taken: (this.buffers ?? 0) + (this.data.heldBytes ?? 0),
     });
     return this.made;
   }
@@ -125,35 +145,63 @@ export class Session {
     return this.runs.numClasses;
   }
 
-  /** Puts a mix of the ingredients into the network: `weights` one an ingredient, or the mean of `members`. */
-  async load(members: readonly number[], weights?: readonly number[]): Promise<void> {
+  /**
+   * Puts a mix of the ingredients into the network: `weights` one an ingredient, or the mean of `members`.
+   * @param signal ends this call, as the session's own does
+   */
+  async load(
+    members: readonly number[],
+    weights?: readonly number[],
+    signal?: AbortSignal,
+  ): Promise<void> {
     const k = this.checkpoints.length;
     const share = Array.from({ length: k }, (_, i) => (members.includes(i) ? 1 : 0));
-    await this.loadMixture(weights ? resolveWeights(k, weights) : resolveWeights(k, share, true));
+    const weighting = weights ? resolveWeights(k, weights) : resolveWeights(k, share, true);
+    await this.loadMixture(weighting, signal);
   }
 
   /** Puts a soup that is to be evaluated into the network. */
-  async loadCandidate({ weights, mixture, dtype }: Candidate): Promise<void> {
+  async loadCandidate({ weights, mixture, dtype }: Candidate, signal?: AbortSignal): Promise<void> {
     const weighting = mixture
       ? await groupMixture(this.checkpoints, this.matched, mixture)
       : resolveWeights(this.checkpoints.length, weights);
-    await this.loadMixture(weighting, dtype);
+    await this.loadMixture(weighting, signal, dtype);
   }
 
   /** Puts a mix into the network whose weights may differ from tensor to tensor. */
   async loadMixture(
     weighting: Weighting | ((tensor: string) => Weighting),
+    signal?: AbortSignal,
     dtype = this.options.dtype,
   ): Promise<void> {
     const tensors = planTensors(this.matched, weighting, dtype ?? 'keep');
-    await this.network.load(this.checkpoints, tensors, this.options);
+    await this.network.load(this.checkpoints, tensors, this.until(signal));
   }
 
-  /** Logits [n, classes] of what was loaded last, on these examples or on all. */
-  async logits(indices: ArrayLike<number> = this.all): Promise<Float32Array> {
-    return await this.network.logits(this.data, indices, this.options);
+  /**
+   * Logits [n, classes] of what was loaded last, on these examples or on all.
+   * @param run `signal` ends this call, as the session's own does; progress is told only to what is given here
+   */
+  async logits(
+    indices: ArrayLike<number> = this.all,
+    { signal, onProgress }: Pick<RunOptions, 'signal' | 'onProgress'> = {},
+  ): Promise<Float32Array> {
+    return await this.network.logits(this.data, indices, { ...this.until(signal), onProgress });
   }
 
+  private until(signal: AbortSignal | undefined): EvaluationOptions {
+    const { signal: own } = this.options;
+    const both = own && signal && own !== signal ? AbortSignal.any([own, signal]) : undefined;
+    return { ...this.options, memory: this.buffers, signal: both ?? signal ?? own };
+  }
+
+  /** Bytes of all ingredients' tensors. */
+  get weightBytes(): number {
+    const all = resolveWeights(this.checkpoints.length);
+    return bytesToRead(planTensors(this.matched, all, this.options.dtype ?? 'keep'));
+  }
+
+  /** Frees the network and closes the data. */
   async close(): Promise<void> {
     await this.graph?.close();
     await this.made?.close();
@@ -199,7 +247,8 @@ async function openGraph(
     exportedFrom,
     threads: options.threads,
     device: options.device,
-    batchSize: options.batchSize,
+    // As many as give the same bits are taken anyway.
+    batchSize: options.batchSize === 'auto' ? undefined : options.batchSize,
   });
   try {
     const first = checkpoints.map((_, i) => (i === 0 ? 1 : 0));
@@ -208,13 +257,23 @@ async function openGraph(
       resolveWeights(checkpoints.length, first),
       options.dtype ?? 'keep',
     );
-    await network.findClasses(data, checkpoints, tensors, options);
+    await network.findClasses(data, checkpoints, tensors, { ...options, onProgress: undefined });
     checkLabels(data, network.numClasses);
     return network;
   } catch (e) {
     await network.close();
     throw e;
   }
+}
+
+/** What a run that may hold `memory` may hold of it in buffers and in prepared data; the network gets the rest. */
+function divide({ memory, cacheMemory }: EvaluationOptions): { buffers?: number; cache?: number } {
+  if (memory === undefined) return { cache: cacheMemory };
+  resolveMemory(memory);
+  return {
+    buffers: Math.max(2 ** 20, Math.min(128 * 2 ** 20, Math.floor(memory / 8))),
+    cache: cacheMemory ?? Math.min(2 ** 30, Math.floor(memory / 4)),
+  };
 }
 
 /** What the data says about the network's sizes. */

@@ -39,5 +39,8 @@ export function withoutClasses(data: DataSet, { graph }: Network): DataSet {
       .filter((i) => i.shared && i.dtype === 'f32')
       .map((i) => [i.name, new Float32Array(i.shape.reduce((a, b) => a * b, 1))]),
   );
-  return { ...data, batch: async (indices) => ({ ...(await data.batch(indices)), ...zeros }) };
+  return {
+    ...data,
+    batch: async (indices, length) => ({ ...(await data.batch(indices, length)), ...zeros }),
+  };
 }

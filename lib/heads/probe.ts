@@ -24,6 +24,9 @@ export interface ProbeOptions
     | 'batchSize'
     | 'cacheMemory'
     | 'skipBad'
+    | 'tokenizer'
+    | 'labelWords'
+    | 'columns'
     | 'signal'
     | 'onProgress'
     | 'threads'
@@ -108,14 +111,18 @@ async function featuresFor(
     buildNetwork(checkpoint, config, { ...dimensions, classes }),
     checkpoint,
   );
-  const native = NativeNetwork.create(network, {
-    threads: options.threads,
-    batch: options.batchSize,
-  });
+  const { threads, memory, batchSize: batch } = options;
   const { tensors: matched } = await matchTensors([checkpoint]);
-  await native.load([checkpoint], planTensors(matched, resolveWeights(1), 'keep'), options);
-  const all = Int32Array.from({ length: data.count }, (_, i) => i);
-  const features = await native.logits(withoutClasses(data, network), all, options);
+  const held = { memory, taken: data.heldBytes ?? 0 };
+  const native = NativeNetwork.create(network, { threads, batch, ...held });
+  let features: Float32Array;
+  try {
+    await native.load([checkpoint], planTensors(matched, resolveWeights(1), 'keep'), options);
+    const all = Int32Array.from({ length: data.count }, (_, i) => i);
+    features = await native.logits(withoutClasses(data, network), all, options);
+  } finally {
+    native.close();
+  }
   const bad = features.findIndex((x) => !Number.isFinite(x));
   if (bad >= 0) {
     throw new StockpotError(

@@ -1,8 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Tokenizer } from '@huggingface/tokenizers';
-import { isObject } from '../checkpoint/json.js';
 import { fileError } from '../checkpoint/open.js';
+import { TextTokenizer } from '../data/text/tokenizer.js';
 import { StockpotError } from '../errors.js';
 
 /** Where a class's name goes in a template: `a photo of a {}.`; {c} as the model-soups code writes it. */
@@ -54,54 +53,55 @@ export interface Prompts {
   length: number;
 }
 
-/** A tokenizer.json, given or beside a model. */
-export class PromptTokenizer {
-  private constructor(private readonly tokenizer: Tokenizer) {}
-
-  /** @throws StockpotError NOT_FOUND, FORMAT */
-  static async read(model: string, given?: string): Promise<PromptTokenizer> {
-    const folder = (await stat(model)).isDirectory() ? model : dirname(model);
-    const path = given ?? join(folder, 'tokenizer.json');
-    const text = await readFile(path, 'utf8').catch((cause) => {
-      const error = fileError(path, cause);
-      throw given
-        ? error
-        : new StockpotError(error.code, error.message, {
-            file: path,
-            cause,
-            remedy: "Name the model's tokenizer: --tokenizer FILE (a tokenizer.json).",
-          });
+/**
+ * A tokenizer.json, given or beside a model.
+ * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED
+ */
+export async function promptTokenizer(model: string, given?: string): Promise<TextTokenizer> {
+  if (given !== undefined) return TextTokenizer.read(given);
+  const folder = (await stat(model)).isDirectory() ? model : dirname(model);
+  const file = join(folder, 'tokenizer.json');
+  return TextTokenizer.read(file).catch((cause) => {
+    if (cause.code !== 'NOT_FOUND') throw cause;
+    throw new StockpotError('NOT_FOUND', cause.message, {
+      file,
+      cause,
+      remedy: "Name the model's tokenizer: --tokenizer FILE (a tokenizer.json).",
     });
-    const refuse = (why: string, cause?: unknown) =>
-      new StockpotError('FORMAT', `${path}: is no tokenizer.json that can be read: ${why}`, {
-        file: path,
-        cause,
-      });
+  });
+}
+
+/**
+ * @param most tokens that the model takes; longer texts lose their last tokens, but not the special ones
+ * @param length fill up to so many; to the longest text by default
+ * @throws StockpotError FORMAT for a text that cannot be tokenized
+ */
+export function encodePrompts(
+  tokenizer: TextTokenizer,
+  texts: readonly string[],
+  most: number,
+  length?: number,
+): Prompts {
+  const rows = texts.map((t) => {
     try {
-      const json: unknown = JSON.parse(text);
-      if (!isObject(json) || !isObject(json.model)) throw refuse('it has no model');
-      return new PromptTokenizer(new Tokenizer(json, {}));
+      return tokenizer.encode(t, undefined, most).ids;
     } catch (cause) {
-      throw cause instanceof StockpotError ? cause : refuse((cause as Error).message, cause);
+      throw new StockpotError(
+        'FORMAT',
+        `the prompt "${t.slice(0, 80)}" ${(cause as Error).message}`,
+        {
+          file: tokenizer.file,
+          cause,
+        },
+      );
     }
+  });
+  const width = length ?? Math.max(...rows.map((r) => r.length));
+  const ids = new Int32Array(rows.length * width);
+  const mask = new Int32Array(rows.length * width);
+  for (const [r, row] of rows.entries()) {
+    ids.set(row, r * width);
+    mask.fill(1, r * width, r * width + row.length);
   }
-
-  /**
-   * @param most tokens that the model takes; longer texts lose tokens before the last one, which ends the text
-   * @param length fill up to so many; to the longest text by default
-   */
-  encode(texts: readonly string[], most: number, length?: number): Prompts {
-    const rows = texts.map((t) => {
-      const { ids } = this.tokenizer.encode(t);
-      return ids.length <= most ? ids : [...ids.slice(0, most - 1), ids.at(-1) as number];
-    });
-    const width = length ?? Math.max(...rows.map((r) => r.length));
-    const ids = new Int32Array(rows.length * width);
-    const mask = new Int32Array(rows.length * width);
-    for (const [r, row] of rows.entries()) {
-      ids.set(row, r * width);
-      mask.fill(1, r * width, r * width + row.length);
-    }
-    return { ids, mask, length: width };
-  }
+  return { ids, mask, length: width };
 }

@@ -3,6 +3,7 @@ import { openCheckpoint } from '../checkpoint/open.js';
 import { AtomicOutput } from '../checkpoint/output.js';
 import type { Checkpoint, TensorEntry } from '../checkpoint/types.js';
 import { toFloat32 } from '../data/numbers.js';
+import type { TextTokenizer } from '../data/text/tokenizer.js';
 import { StockpotError } from '../errors.js';
 import { NativeNetwork } from '../evaluate/native_network.js';
 import { matchTensors } from '../merge/match.js';
@@ -13,7 +14,7 @@ import { buildNetwork, findConfig } from '../models/index.js';
 import { type TextBatch, TextFeatures } from '../onnx/text_features.js';
 import type { RunOptions } from '../progress.js';
 import { writeHead } from './head_file.js';
-import { PromptTokenizer, readLines, readTemplates } from './prompts.js';
+import { encodePrompts, promptTokenizer, readLines, readTemplates } from './prompts.js';
 
 export interface ZeroshotOptions extends RunOptions {
   /** A file of class names, one a line. */
@@ -28,6 +29,8 @@ export interface ZeroshotOptions extends RunOptions {
   graph?: string;
   device?: string;
   overwrite?: boolean;
+  /** Check all that can be checked without running the text tower; nothing is written. */
+  dryRun?: boolean;
 }
 
 export interface Zeroshot {
@@ -35,9 +38,11 @@ export interface Zeroshot {
   output: string;
   classes: number;
   templates: number;
-  features: number;
+  /** Null in a dry run. */
+  features: number | null;
   /** What the normalised embeddings are multiplied by: exp(logit_scale), or 1/temperature. */
   scale: number;
+  dryRun?: true;
   notes: string[];
 }
 
@@ -65,8 +70,17 @@ export async function zeroshot(
   await AtomicOutput.check(output, { overwrite: options.overwrite, inputs });
   const names = await readLines(options.classes, 'one class');
   const templates = await readTemplates(options.templates);
-  const tokenizer = await PromptTokenizer.read(checkpoint.path, options.tokenizer);
+  const tokenizer = await promptTokenizer(checkpoint.path, options.tokenizer);
   const scale = await scaleOf(checkpoint);
+  const made = {
+    model: checkpoint.path,
+    output,
+    classes: names.length,
+    templates: templates.length,
+    scale,
+    notes: [...checkpoint.notes],
+  };
+  if (options.dryRun) return { ...made, features: null, dryRun: true };
   const prompts = names.flatMap((name) => templates.map((t) => t(name)));
   const tower = options.graph
     ? await graphTower(options.graph, checkpoint, prompts, tokenizer, options)
@@ -92,15 +106,7 @@ export async function zeroshot(
       );
     const head = { weight, bias: new Float32Array(names.length), classNames: names };
     await writeHead(head, output, { overwrite: options.overwrite, inputs });
-    return {
-      model: checkpoint.path,
-      output,
-      classes: names.length,
-      templates: templates.length,
-      features: width,
-      scale,
-      notes: [...checkpoint.notes],
-    };
+    return { ...made, features: width };
   } finally {
     await tower.close();
   }
@@ -151,11 +157,11 @@ interface PromptTower {
 async function nativeTower(
   checkpoint: Checkpoint,
   prompts: readonly string[],
-  tokenizer: PromptTokenizer,
+  tokenizer: TextTokenizer,
   options: ZeroshotOptions,
 ): Promise<PromptTower> {
   const config = await findConfig(checkpoint.path, options.config);
-  const texts = tokenizer.encode(prompts, contextOf(config));
+  const texts = encodePrompts(tokenizer, prompts, contextOf(config));
   const network = buildNetwork(checkpoint, config, {
     classes: { n: prompts.length, sequenceLength: texts.length },
     inputs: ['pixel_values', 'class_input_ids', 'class_attention_mask'],
@@ -168,9 +174,15 @@ async function nativeTower(
     });
   }
   const numClasses = graph.values[graph.output]?.columns ?? 0;
-  const native = NativeNetwork.create({ graph, numClasses }, { threads: options.threads });
+  const { threads, memory } = options;
   const { tensors } = await matchTensors([checkpoint]);
-  await native.load([checkpoint], planTensors(tensors, resolveWeights(1), 'keep'), options);
+  const native = NativeNetwork.create({ graph, numClasses }, { threads, memory });
+  try {
+    await native.load([checkpoint], planTensors(tensors, resolveWeights(1), 'keep'), options);
+  } catch (e) {
+    native.close();
+    throw e;
+  }
   const rows = (from: Int32Array, indices: ArrayLike<number>) => {
     const out = new Int32Array(indices.length * texts.length);
     for (let i = 0; i < indices.length; i++) {
@@ -193,7 +205,7 @@ async function nativeTower(
         Array.from({ length: n }, (_, i) => from + i),
         options,
       ),
-    close: () => native.close(),
+    close: async () => native.close(),
   };
 }
 
@@ -214,12 +226,12 @@ async function graphTower(
   path: string,
   checkpoint: Checkpoint,
   prompts: readonly string[],
-  tokenizer: PromptTokenizer,
+  tokenizer: TextTokenizer,
   options: ZeroshotOptions,
 ): Promise<PromptTower> {
   const config: unknown = await findConfig(checkpoint.path, options.config).catch(() => undefined);
   const tower = await TextFeatures.open(path, checkpoint, options);
-  const texts = tokenizer.encode(prompts, tower.length ?? contextOf(config), tower.length);
+  const texts = encodePrompts(tokenizer, prompts, tower.length ?? contextOf(config), tower.length);
   const run: Tower = tower.run;
   const part = (all: Int32Array, indices: readonly number[]) =>
     Int32Array.from(

@@ -52,7 +52,8 @@ export async function gradient(
     const { weights } = resolveWeights(k, options.weights);
     const grouping = await groupTensors(checkpoints, matched, by);
     const evaluator = new NativeEvaluator(session);
-    const { batchSize: batch } = options;
+    // As many as fit are taken anyway where no number is given.
+    const batch = options.batchSize === 'auto' ? undefined : options.batchSize;
     const objective = await evaluator.objective({
       ...options,
       grouping,

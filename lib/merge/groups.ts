@@ -62,6 +62,15 @@ export async function groupTensors(
   return { by, names, sizes, indexOf: (tensor) => index.get(tensor) ?? -1 };
 }
 
+/** The tensors without copies of tied ones: a tied tensor counts once, under the name that is stored first. */
+export async function withoutTiedCopies(
+  checkpoints: readonly Checkpoint[],
+  matched: readonly Matched[],
+): Promise<Matched[]> {
+  const copies = await tiedCopies(checkpoints, matched);
+  return matched.filter(({ name }) => !copies.has(name));
+}
+
 /** Names of tensors that are stored as copies of one before them, and that one's name. */
 async function tiedCopies(
   checkpoints: readonly Checkpoint[],

@@ -1,5 +1,6 @@
 import picomatch from 'picomatch';
 import { isFloat } from '../checkpoint/dtype.js';
+import { remembering } from '../checkpoint/remember.js';
 import { showShape } from '../checkpoint/shape.js';
 import type { Checkpoint, TensorEntry } from '../checkpoint/types.js';
 import { type Mismatch, StockpotError } from '../errors.js';
@@ -42,6 +43,16 @@ const OPTIONAL =
 export async function matchTensors(
   checkpoints: readonly Checkpoint[],
   options: MatchOptions = {},
+): Promise<Matching> {
+  const { tensors, left, notes } = await match(checkpoints, options);
+  return { tensors, left: [...left], notes: [...notes] };
+}
+
+const match = remembering(matchAnew, ({ include, exclude }) => JSON.stringify([include, exclude]));
+
+async function matchAnew(
+  checkpoints: readonly Checkpoint[],
+  options: MatchOptions,
 ): Promise<Matching> {
   const { renamed, tied, notes } = bringNamesTogether(checkpoints);
   const chosen = chooser(options);

@@ -8,6 +8,7 @@ import type { Checkpoint } from '../checkpoint/types.js';
 import { toFloat32 } from '../data/numbers.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
+import { ExampleProgress } from '../evaluate/example_progress.js';
 import type { RunnableNetwork } from '../evaluate/network.js';
 import type { Matched } from '../merge/match.js';
 import type { PlannedTensor } from '../merge/plan.js';
@@ -55,8 +56,10 @@ export class OnnxNetwork implements RunnableNetwork {
     private size: number,
     private readonly fixed: boolean,
     private readonly providers: Providers,
-    private readonly threads: number,
+    readonly threads: number,
     private readonly hash: string,
+    /** Of weights; the runtime does not say what it takes besides. */
+    readonly bytes: number,
     readonly notes: readonly string[],
   ) {}
 
@@ -91,6 +94,7 @@ export class OnnxNetwork implements RunnableNetwork {
       providers,
       resolveThreads(options.threads),
       createHash('sha256').update(bytes).digest('hex'),
+      weightBytes(weights),
       notes,
     );
     network.classes = classes;
@@ -163,10 +167,12 @@ export class OnnxNetwork implements RunnableNetwork {
     };
     this.rows ??= await this.tryBatch(data, runOnce);
     const parts: Float32Array[] = [];
+    const progress = new ExampleProgress(run.onProgress, indices.length);
     for (let i = 0; i < indices.length; i += this.rows) {
       const part = Array.prototype.slice.call(indices, i, i + this.rows) as number[];
       const logits = await runOnce(filled(part, this.size));
       parts.push(logits.subarray(0, (logits.length / this.size) * part.length));
+      progress.add(part.length);
     }
     const out = new Float32Array(parts.reduce((n, p) => n + p.length, 0));
     let at = 0;
@@ -280,13 +286,17 @@ const filled = (examples: readonly number[], size: number): number[] =>
 const bits = (x: Float32Array): string =>
   Buffer.from(x.buffer, x.byteOffset, x.byteLength).toString('latin1');
 
+/** As float32. */
+const weightBytes = (weights: readonly GraphWeight[]): number =>
+  weights.reduce((n, w) => n + 4 * elementCount(w.slot.shape), 0);
+
 /** By the sizes of weights and inputs only, so that it is the same in every run. */
 function largestBatch(
   weights: readonly GraphWeight[],
   feeds: readonly Feed[],
   wanted = BATCH,
 ): number {
-  const bytes = weights.reduce((n, w) => n + 4 * elementCount(w.slot.shape), 0);
+  const bytes = weightBytes(weights);
   const input = feeds.reduce((n, f) => n + (f.shared ? 0 : elementCount(f.shape)), 0);
   return bytes <= SMALL_WEIGHTS && input <= SMALL_INPUT ? Math.min(BATCH, wanted) : 1;
 }

@@ -16,6 +16,7 @@ import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
 import { type Allowances, type ExecuteOptions, execute, judge } from '../merge/execute.js';
 import { type GroupWeights, groupMixture, groupTensors, meanWeights } from '../merge/groups.js';
+import { initialisationWarnings } from '../merge/initialisation.js';
 import { type Matched, type MatchOptions, matchTensors } from '../merge/match.js';
 import {
   bytesToRead,
@@ -119,6 +120,9 @@ export async function prepareSoup(
       `Ingredients ${group.join(', ')} (${group.map((i) => checkpoints[i]?.path).join(', ')}) hold the same tensors; each counts.`,
     );
   }
+  // A dry run reads no tensors.
+  if (!options.dryRun)
+    warnings.push(...(await initialisationWarnings(checkpoints, matched, options)));
   if (left.length > 0) notes.push(`${left.length} tensors are left out by --include/--exclude.`);
   return {
     checkpoints,

@@ -59,10 +59,15 @@ export async function uniform(
     checkpoints.push(typeof i === 'string' ? await openCheckpoint(i, options) : i);
   await makeSoup('uniform', checkpoints, output, { ...options, dryRun: true });
   const { statistics, examples } = await recompute(checkpoints, again, options);
-  const { graph, data, batchSize = BATCH } = again;
+  const { graph, data } = again;
+  const batchSize = batchOf(again);
   const details = { recomputedBatchNorm: { graph, data, examples, batchSize } };
   return makeSoup('uniform', checkpoints, output, { ...options, statistics }, details);
 }
+
+/** Statistics are of batches, so their size is not left to the memory that there is. */
+const batchOf = ({ batchSize }: Pick<EvaluationOptions, 'batchSize'>): number =>
+  typeof batchSize === 'number' ? batchSize : BATCH;
 
 async function recompute(
   checkpoints: readonly Checkpoint[],
@@ -76,7 +81,8 @@ async function recompute(
   const { signal, threads, memory } = options;
   const data = await openDataSet(again.data, { ...again, model, signal, threads, memory });
   try {
-    const { graph, graphWeights, graphKeep: keep, batchSize = BATCH, device } = again;
+    const { graph, graphWeights, graphKeep: keep, device } = again;
+    const batchSize = batchOf(again);
     const exportedFrom = graphWeights ? await openCheckpoint(graphWeights) : undefined;
     const how = { keep, exportedFrom, batchSize, device, signal, threads, memory };
     const statistics = await batchNormStatistics(graph, checkpoints, matched, planned, data, how);

@@ -13,8 +13,12 @@
 #include "../kernels/dispatch.h"
 #include "../stream/hash_job.h"
 #include "../stream/merge_job.h"
+#include "../stream/read_ahead_job.h"
 #include "environment.h"
+#include "gram.h"
 #include "held.h"
+#include "images.h"
+#include "memory.h"
 #include "network.h"
 #include "tables.h"
 #include "training.h"
@@ -215,6 +219,21 @@ Napi::Value hash(const Napi::CallbackInfo& info) {
   });
 }
 
+// readAhead({ files, bytes }) -> job: asks for the first `bytes` of each file.
+Napi::Value read_ahead(const Napi::CallbackInfo& info) {
+  const Tables t(info.Env(), info[0].As<Napi::Object>());
+  const auto files = t.files();
+  const auto bytes = t.integers("bytes", 0, kSafe);
+  if (bytes.size() != files.size()) t.fail("bytes", "must have one entry a file");
+  std::vector<ReadAheadJob::File> list;
+  for (size_t i = 0; i < files.size(); ++i)
+    list.push_back({files[i], static_cast<uint64_t>(bytes[i])});
+  const auto job = std::make_shared<ReadAheadJob>(std::move(list));
+  return Environment::of(info.Env()).start(info.Env(), job, [job](Napi::Env env) -> Napi::Value {
+    return Napi::Number::New(env, static_cast<double>(job->bytes_read.load()));
+  });
+}
+
 // meanBlock(variant, inputs: Uint8Array[], dtypes: number[], weights: number[] | null, outDtype:
 // number)
 //   -> { out: Uint8Array, nonfinite: boolean, overflows: number }. In memory, synchronous; for
@@ -309,6 +328,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment());
   exports.Set("merge", Napi::Function::New(env, merge));
   exports.Set("hash", Napi::Function::New(env, hash));
+  exports.Set("gram", Napi::Function::New(env, gram));
+  exports.Set("gramBlock", Napi::Function::New(env, gram_block));
   exports.Set("createNetwork", Napi::Function::New(env, create_network));
   exports.Set("forward", Napi::Function::New(env, forward));
   exports.Set("planNetwork", Napi::Function::New(env, plan_network));
@@ -319,6 +340,13 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("createHeld", Napi::Function::New(env, create_held));
   exports.Set("hold", Napi::Function::New(env, hold));
   exports.Set("releaseHeld", Napi::Function::New(env, release_held));
+  exports.Set("freeNetwork", Napi::Function::New(env, free_network));
+  exports.Set("memoryHeld", Napi::Function::New(env, memory_held));
+  exports.Set("roomForNetwork", Napi::Function::New(env, room_for_network));
+  exports.Set("holdMemory", Napi::Function::New(env, hold_memory));
+  exports.Set("releaseMemory", Napi::Function::New(env, release_memory));
+  exports.Set("readAhead", Napi::Function::New(env, read_ahead));
+  exports.Set("resample", Napi::Function::New(env, resample_image));
   exports.Set("meanBlock", Napi::Function::New(env, mean_block));
   exports.Set("variants", Napi::Function::New(env, variants));
   exports.Set("sha256Plain", Napi::Function::New(env, sha256_plain_of));

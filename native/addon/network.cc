@@ -235,6 +235,7 @@ std::shared_ptr<Executor> executor_of(Napi::Env env, const Napi::Value& handle) 
   if (!handle.IsExternal()) fail(env, "a network's handle is expected");
   const auto external = handle.As<Napi::External<std::shared_ptr<Executor>>>();
   if (!external.CheckTypeTag(&kTag)) fail(env, "a network's handle is expected");
+  if (!*external.Data()) fail(env, "the network was freed");
   return *external.Data();
 }
 
@@ -289,6 +290,12 @@ Napi::Value plan_network(const Napi::CallbackInfo& info) {
   o.Set("floats", static_cast<double>(floats));
   o.Set("segments", static_cast<double>(segments));
   return o;
+}
+
+Napi::Value free_network(const Napi::CallbackInfo& info) {
+  executor_of(info.Env(), info[0]);
+  info[0].As<Napi::External<std::shared_ptr<Executor>>>().Data()->reset();
+  return info.Env().Undefined();
 }
 
 Napi::Value create_network(const Napi::CallbackInfo& info) {

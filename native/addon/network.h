@@ -13,8 +13,11 @@ namespace stockpot {
 Napi::Value create_network(const Napi::CallbackInfo& info);
 Napi::Value plan_network(const Napi::CallbackInfo& info);
 Napi::Value forward(const Napi::CallbackInfo& info);
+// freeNetwork(handle): frees it now; what runs on it goes on to its end.
+Napi::Value free_network(const Napi::CallbackInfo& info);
 
-// The executor behind a handle. Throws a JavaScript TypeError for anything else.
+// The executor behind a handle. Throws a JavaScript TypeError for anything else, and where it was
+// freed.
 std::shared_ptr<Executor> executor_of(Napi::Env env, const Napi::Value& handle);
 
 // The arguments of a pass, checked against the network. They throw a JavaScript TypeError.

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <set>
 
 namespace stockpot {
 
@@ -32,6 +33,46 @@ class ThreadBudget {
   std::mutex mutex_;
   std::condition_variable freed_;
   uint32_t free_;
+};
+
+// Bytes that all jobs of the process share likewise. Each says how many there are as far as it is
+// concerned, its limit; together they hold no more than the largest limit among them.
+class MemoryBudget {
+ public:
+  static MemoryBudget& buffers();   // of jobs, while they run
+  static MemoryBudget& networks();  // weights and activations, while the network is there
+
+  class Lease {
+   public:
+    Lease() = default;
+    Lease(MemoryBudget* budget, uint64_t bytes, uint64_t limit)
+        : budget_(budget), bytes_(bytes), limit_(limit) {}
+    Lease(Lease&& other) noexcept { *this = std::move(other); }
+    Lease& operator=(Lease&& other) noexcept;
+    ~Lease() { release(); }
+    void release();
+    uint64_t bytes() const { return bytes_; }  // 0: none
+
+   private:
+    MemoryBudget* budget_ = nullptr;
+    uint64_t bytes_ = 0, limit_ = 0;
+  };
+
+  // `wanted` bytes, or as many as are left, but `least` of them: waits while there are fewer. A
+  // lease of 0 where `stop` became true.
+  Lease take(uint64_t wanted, uint64_t least, uint64_t limit, const std::function<bool()>& stop);
+  // All of `wanted`, or a lease of 0.
+  Lease take_now(uint64_t wanted, uint64_t limit);
+  uint64_t held();
+  // How many are left for one with this limit.
+  uint64_t left(uint64_t limit);
+
+ private:
+  uint64_t left_locked(uint64_t limit) const;
+  std::mutex mutex_;
+  std::condition_variable freed_;
+  uint64_t held_ = 0;
+  std::multiset<uint64_t> limits_;  // of those that hold some, or wait
 };
 
 }  // namespace stockpot

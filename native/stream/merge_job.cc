@@ -14,6 +14,7 @@ namespace stockpot {
 namespace {
 
 constexpr size_t kPage = 4096;
+constexpr uint64_t kLeast = 1 << 20;  // bytes of buffers, however little is allowed
 // For one worker's blocks of all inputs: they stay in the cache, and are large enough that a read's
 // fixed cost is small (measured: 2 MiB reads 15 % faster than 512 KiB, although only the latter
 // fits a second-level cache).
@@ -52,7 +53,7 @@ void MergeJob::wake() {
 // Blocks so small that those of all inputs stay in the cache, slots so many that nobody waits, all
 // within the memory.
 void MergeJob::choose_sizes() {
-  const uint64_t memory = std::max<uint64_t>(plan_.memory, 1 << 20);
+  const uint64_t memory = std::max(plan_.memory, kLeast);
   const size_t k = plan_.k;
   block_bytes_ = std::clamp(kCacheShare / k / kPage * kPage, 2 * kPage, kLargestBlock);
   while (block_bytes_ > 512 && threads_ * k * block_bytes_ > memory / 2) block_bytes_ /= 2;
@@ -65,6 +66,10 @@ void MergeJob::choose_sizes() {
   while (chunk_bytes_ > 4096 && !plan_.chunk_bytes && slots * chunk_bytes_ > memory / 2)
     chunk_bytes_ /= 2;
   slots_.resize(slots);
+}
+
+uint64_t MergeJob::buffer_bytes() const {
+  return uint64_t{threads_} * plan_.k * block_bytes_ + slots_.size() * chunk_bytes_;
 }
 
 void MergeJob::cut_into_chunks() {
@@ -93,6 +98,14 @@ void MergeJob::work() {
   hash_prefixes();
   if (stopping()) return;
   choose_sizes();
+  const auto memory =
+      MemoryBudget::buffers().take(buffer_bytes(), std::min(buffer_bytes(), kLeast),
+                                   std::max(plan_.memory, kLeast), [this] { return stopping(); });
+  if (memory.bytes() == 0) return;
+  if (memory.bytes() < buffer_bytes()) {
+    plan_.memory = memory.bytes();
+    choose_sizes();
+  }
   cut_into_chunks();
   hashes_.resize(plan_.outputs.size());
   // The writer and the prefetcher mostly wait, so they come on top of the workers.

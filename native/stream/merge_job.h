@@ -50,6 +50,7 @@ class MergeJob : public Job {
   struct Worker;
 
   void choose_sizes();
+  uint64_t buffer_bytes() const;  // of all workers' blocks and the ring
   void cut_into_chunks();
   void compute(uint32_t index);
   void compute_piece(Worker& w, const Piece& piece, uint8_t* out);

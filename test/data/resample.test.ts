@@ -3,6 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { type Filter, taps } from '../../lib/data/filters.js';
 import { place } from '../../lib/data/preparation.js';
 import { resample } from '../../lib/data/resample.js';
+import { native, type ResampleTable } from '../../lib/native.js';
+import { failure } from '../helpers/errors.js';
+import { resampled } from './resample_reference.js';
 
 const FILTERS: Filter[] = ['nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos'];
 const filter = fc.constantFrom(...FILTERS);
@@ -75,6 +78,82 @@ describe('resampling', () => {
       ),
       { numRuns: 60 },
     );
+  });
+
+  const variants = [
+    'plain',
+    ...native()
+      .variants()
+      .filter((v) => v === 'avx2'),
+  ];
+  it.for(variants)('%s: every byte is that of a plain reference', async (variant) => {
+    const size = fc.integer({ min: 1, max: 40 });
+    const offset = fc.integer({ min: -9, max: 30 });
+    await fc.assert(
+      fc.asyncProperty(
+        filter,
+        fc.tuple(size, size, size, size, size, size),
+        fc.tuple(offset, offset),
+        fc.infiniteStream(fc.constantFrom(0, 255, 1, 254, 128, 37, 200)),
+        async (f, [w, h, w2, h2, ow, oh], [left, top], bytes) => {
+          const source = image(w, h, () => bytes.next().value);
+          const placement = { width: w2, height: h2, left, top };
+          const out = { width: ow, height: oh, fill: [9, 8, 7] };
+          const made = await resample(source, placement, f, out, { variant });
+          expect([...made]).toEqual(resampled(source, placement, f, out));
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  it('runs off the event loop, several at once, and stops when told to', async () => {
+    const large = image(900, 700, (i) => i % 251);
+    const out = { width: 300, height: 300, fill: black };
+    const placement = { width: 320, height: 320, left: 10, top: 10 };
+    const all = await Promise.all(
+      Array.from({ length: 6 }, () => resample(large, placement, 'lanczos', out)),
+    );
+    for (const one of all) expect(one).toEqual(all[0]);
+    const stop = new AbortController();
+    const call = resample(large, placement, 'lanczos', out, { signal: stop.signal });
+    stop.abort();
+    await failure(call, 'ABORTED');
+  });
+
+  it('refuses tables that reach beside the images', () => {
+    const table = (): ResampleTable => ({
+      sourceWidth: 4,
+      sourceHeight: 3,
+      rgb: new Uint8Array(36),
+      columns: taps('bilinear', 4, 2, 0, 2),
+      rows: taps('bilinear', 3, 2, 0, 2),
+      width: 3,
+      height: 2,
+      left: 1,
+      top: 0,
+      planes: new Uint8Array(18),
+      variant: '',
+    });
+    const call = (change: Partial<ResampleTable>) => native().resample({ ...table(), ...change });
+    const refused: Partial<ResampleTable>[] = [
+      { left: 2 },
+      { left: -1 },
+      { top: 1 },
+      { sourceWidth: 3, rgb: new Uint8Array(27) },
+      { sourceHeight: 0 },
+      { rgb: new Uint8Array(35) },
+      { planes: new Uint8Array(17) },
+      { columns: { ...table().columns, start: Int32Array.of(0, -1) } },
+      { columns: { ...table().columns, length: Int32Array.of(2, 9) } },
+      { columns: { ...table().columns, width: 7 } },
+      { rows: { ...table().rows, weights: new Int32Array(1) } },
+      { rows: {} as ResampleTable['rows'] },
+      { variant: 'none' },
+    ];
+    for (const change of refused)
+      expect(() => call(change), JSON.stringify(change)).toThrow(TypeError);
+    expect(() => native().resample(undefined as never)).toThrow(TypeError);
   });
 
   it('has weights that add up to one, inside the image', () => {

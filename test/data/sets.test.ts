@@ -164,7 +164,7 @@ describe('a folder of classes', () => {
     expect(new Set([a, moved, prepared].map((d) => d.contentHash)).size).toBe(3);
   });
 
-  it('refuses an empty set and labels beyond the head; one example will do', async () => {
+  it('behaviour 25: refuses an empty set and labels beyond the head; one example will do', async () => {
     await mkdir(at('empty'));
     await failure(openDataSet(at('empty'), { model }), 'FORMAT');
     const path = await folder('three', { a: [1], b: [2], c: [3] });

@@ -247,6 +247,18 @@ describe('recipes by a program', () => {
     });
   });
 
+  it('a dry run runs nothing, and says what is known without the program', async () => {
+    const [ran, out] = [at('ran'), at('dry.safetensors')];
+    const program = ['--evaluate', `touch '${ran}'; echo 1 {soup}`, '--dry-run', '--json'];
+    const { code, stdout } = await stockpot(['evaluate', ...paths, ...program]);
+    expect(code).toBe(0);
+    const bytes = 3 * (2 * 4 + 3 * 2 + 8);
+    expect(JSON.parse(stdout)).toMatchObject({ n: null, classes: null, bytesRead: bytes });
+    expect((await stockpot(['predict', ...paths.slice(0, 1), '-o', out, ...program])).code).toBe(0);
+    expect((await stockpot(['greedy', ...paths, '-o', out, ...program])).code).toBe(0);
+    expect([existsSync(ran), existsSync(out)]).toEqual([false, false]);
+  });
+
   it('not beside a graph', async () => {
     const args = ['evaluate', paths[0] as string, '--evaluate', 'x {soup}', '--graph', 'g.onnx'];
     expect((await stockpot(args)).code).toBe(2);
@@ -268,7 +280,8 @@ describe('a function', () => {
       expect(shape).toEqual(t.shape);
     }
     expect([...(await candidate.tensor('h')).float32()]).toHaveLength(3);
-    expect(() => candidate.tensor('n').then((t) => t.float32())).rejects.toThrow(/not floating/);
+    const whole = await candidate.tensor('n');
+    expect(() => whole.float32()).toThrow(/not floating/);
     await failure(candidate.tensor('x'), 'USAGE');
   });
 

@@ -75,7 +75,7 @@ function run({ metric, accept, best, labels, candidate, batch, classes }: Case) 
 }
 
 describe('early rejection', () => {
-  it('decides as a full evaluation does, and gives the same metric where it keeps', () => {
+  it('behaviour 27: decides as a full evaluation does, and gives the same metric where it keeps', () => {
     let rejected = 0;
     let kept = 0;
     fc.assert(

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { logisticRegression } from '../../lib/heads/logistic.js';
 import { probe, zeroshot } from '../../lib/index.js';
 import { lbfgs } from '../../lib/learn/lbfgs.js';
+import { native } from '../../lib/native.js';
 import { json, root, stockpot } from '../helpers/cli.js';
 import { failure } from '../helpers/errors.js';
 import { decode } from '../helpers/floats.js';
@@ -23,6 +24,10 @@ const prompts = {
 };
 const tokenizer = fixture('tokenizer.json');
 const reference = readFile(fixture('expected.json'), 'utf8').then(JSON.parse);
+
+afterEach(() => {
+  expect(native().memoryHeld()).toEqual({ buffers: 0, networks: 0 });
+});
 
 async function readHead(path: string) {
   const { tensors } = await readBack(path);
@@ -75,6 +80,9 @@ describe('a zero-shot head is that of the same towers in transformers', () => {
     const head = await readHead(at('head', 'model.safetensors'));
     expect(away(head.weight, (await reference).clip)).toBeLessThan(1e-5);
     expect((await stockpot([...args, '-o', at('head2')])).code).toBe(2);
+    const dry = ['--templates', prompts.templates, '-o', at('head3'), '--dry-run'];
+    expect((await json([...args, ...dry])).out).toMatchObject({ classes: 4, features: null });
+    expect(existsSync(at('head3'))).toBe(false);
   });
 
   it('refuses models, templates, classes and tokenizers that are none', async () => {
@@ -163,6 +171,9 @@ describe('a probe', () => {
     expect(out.accuracy).toBeGreaterThan(0.9);
     expect((await readHead(at('digits.safetensors'))).shape).toEqual([10, out.features]);
     expect((await stockpot(args)).code).toBe(2);
+    const dry = ['-o', at('planned.safetensors'), '--dry-run'];
+    expect((await json([...args, ...dry])).out).toMatchObject({ classes: 10, dryRun: true });
+    expect(existsSync(at('planned.safetensors'))).toBe(false);
   });
 
   it('refuses a penalty that is none, and a network without features', async () => {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { cp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -5,13 +6,14 @@ import { describe, expect, it } from 'vitest';
 import { makeCandidate } from '../../lib/evaluate/candidate.js';
 import {
   type EvaluationOptions,
+  evaluate,
   nativeEvaluator,
   openCheckpoint,
   predict,
   StockpotError,
   uniform,
 } from '../../lib/index.js';
-import { stockpot } from '../helpers/cli.js';
+import { json, stockpot } from '../helpers/cli.js';
 import { failure } from '../helpers/errors.js';
 import { decode } from '../helpers/floats.js';
 import { useFolder } from '../helpers/folder.js';
@@ -212,6 +214,17 @@ describe('an example has the same logits', () => {
   });
 });
 
+it('tells of the examples that were run', async () => {
+  const told: (number | undefined)[] = [];
+  const graph = fixture('mixer-kept.onnx');
+  await evaluate(pair('mixer'), {
+    ...{ data, graph, batchSize: 'auto' },
+    onProgress: (p) => told.push(p.pass, p.passes, p.examples, p.examplesTotal),
+  });
+  expect(told.slice(-4)).toEqual([2, 2, told.at(-1), told.at(-1)]);
+  expect(told.at(-1)).toBeGreaterThan(1);
+});
+
 describe('on the command line', () => {
   it('evaluate, predict, ensemble and greedy take --graph', async () => {
     const graph = ['--data', data, '--graph', fixture('mixer-folded.onnx'), '--json'];
@@ -223,9 +236,39 @@ describe('on the command line', () => {
       ['greedy', ...models, '-o', at('g.safetensors')],
     ]) {
       const done = await stockpot([...args, ...graph]);
-      expect([args[0], done.code, done.stderr]).toEqual([args[0], 0, '']);
+      // The two were not fine-tuned from one network, which a soup says.
+      const said = args[0] === 'greedy' ? /^warning: .*initialisation.*\n$/ : /^$/;
+      expect([args[0], done.code, done.stderr]).toEqual([args[0], 0, expect.stringMatching(said)]);
     }
     await rm(at('p.safetensors'));
+  });
+
+  it('a dry run reads the graph and says what it would hold; nothing is written', async () => {
+    const models = pair('mixer');
+    const graph = ['--data', data, '--graph', fixture('mixer-folded.onnx'), '--dry-run'];
+    const out = at('planned.safetensors');
+    const { out: plan } = await json(['evaluate', ...models, ...graph]);
+    // Weights of both files, and one set of them in the network.
+    expect(plan).toMatchObject({ dryRun: true, ingredients: models, classes: 3 });
+    expect(plan.networkBytes).toBe(plan.bytesRead / 2);
+    const { code } = await json(['predict', models[0] as string, '-o', out, ...graph]);
+    expect([code, existsSync(out)]).toEqual([0, false]);
+    const wrong = [...graph.slice(0, 3), fixture('normed-kept.onnx'), '--dry-run'];
+    expect((await stockpot(['evaluate', ...models, ...wrong])).code).toBe(1);
+  });
+
+  it('angles, landscape and gap take --graph, and see the losses that evaluate sees', async () => {
+    const graph = ['--data', data, '--graph', fixture('mixer-folded.onnx')];
+    const models = pair('mixer');
+    const { out: alone } = await json(['evaluate', ...models, ...graph]);
+    const losses = alone.models.map((m: { loss: number }) => m.loss);
+    const { out: angles } = await json(['angles', ...models, ...graph]);
+    expect(angles.models.map((m: { loss: number }) => m.loss)).toEqual(losses);
+    const { out: line } = await json(['landscape', ...models, ...graph, '--line', '--grid', '2']);
+    const ends = line.points.map((p: { scores: Record<string, { loss: number }> }) => p.scores);
+    expect(ends.map((s: Record<string, { loss: number }>) => s.heldout?.loss)).toEqual(losses);
+    const { out: gap } = await json(['gap', ...models, ...graph, '--alphas', '0']);
+    expect(gap.points[0].soupLoss).toBeCloseTo(losses[0], 6);
   });
 
   it('a device that ONNX Runtime lacks is refused, with what to install', async () => {

@@ -136,15 +136,34 @@ describe('docs/cli.md', () => {
     predict: [
       'predict examples/digits/base --data examples/digits/heldout -o p.safetensors --json',
     ],
+    angles: [
+      'angles examples/digits/base examples/digits/base --data examples/digits/heldout --json',
+      'angles examples/digits/base examples/digits/base --dry-run --json',
+    ],
+    landscape: [
+      `landscape examples/digits/base examples/digits/ingredients/ft0{2,5} --grid 2 --data examples/digits/heldout --json`,
+      `landscape examples/digits/base examples/digits/base --line --grid 2 --data examples/digits/heldout --json`,
+      `landscape examples/digits/base examples/digits/ingredients/ft0{2,5} --dry-run --json`,
+    ],
+    gap: [
+      'gap examples/digits/base examples/digits/base --data examples/digits/heldout --json',
+      'gap examples/digits/base examples/digits/base --dry-run --json',
+    ],
+    shift: [
+      'shift examples/digits/heldout -o shifted --kind contrast --severity 1 --overwrite --json',
+      'shift examples/digits/heldout -o planned --kind contrast --severity 1 --dry-run --json',
+    ],
     ensemble: ['ensemble examples/digits/base --data examples/digits/heldout --json'],
     probe: ['probe examples/digits/base --data examples/digits/heldout -o head --json'],
     zeroshot: [
       'zeroshot examples/own_network/clip --classes examples/own_network/classes.txt --templates examples/own_network/templates.txt -o zeroshot --json',
+      'zeroshot examples/own_network/clip --classes examples/own_network/classes.txt --templates examples/own_network/templates.txt -o new --dry-run --json',
     ],
   };
 
   test.each(names)('has every JSON field of %s, and no other', (command) => {
-    for (const part of ['digits/base', 'digits/heldout', 'own_network']) {
+    const digits = ['base', 'heldout', 'ingredients/ft02', 'ingredients/ft05'];
+    for (const part of [...digits.map((d) => `digits/${d}`), 'own_network']) {
       cpSync(join(root, 'examples', part), join(folder, 'examples', part), { recursive: true });
     }
     const fields = (invocations[command] ?? []).flatMap((line) => {

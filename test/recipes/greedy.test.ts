@@ -7,14 +7,15 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Candidate, ExampleEvaluator } from '../../lib/evaluate/evaluator.js';
 import { allMetrics, type Metric } from '../../lib/evaluate/metrics.js';
-import { uniform } from '../../lib/index.js';
+import { inspect, uniform } from '../../lib/index.js';
 import { type GreedyOptions, type GreedyStep, greedy } from '../../lib/recipes/greedy.js';
 import { failure } from '../helpers/errors.js';
 import { listing, useFolder } from '../helpers/folder.js';
 import { asObject, parse, putTensors, readBack, tensor } from '../helpers/safetensors.js';
+import { MOST, mix, settings, simulated, type Tables, tables } from './simulated.js';
 
 const at = useFolder();
-const MOST = 6;
+
 let paths: string[] = [];
 
 beforeAll(async () => {
@@ -27,78 +28,6 @@ beforeAll(async () => {
     ),
   );
 });
-
-/** Each ingredient's logits; a soup's are their weighted mean. */
-interface Tables {
-  labels: Int32Array;
-  classes: number;
-  logits: Float32Array[];
-}
-
-function mix({ logits }: Tables, weights: readonly number[]): Float32Array {
-  return (logits[0] as Float32Array).map((_, j) =>
-    logits.reduce((s, l, i) => (weights[i] ? s + (l[j] as number) * (weights[i] as number) : s), 0),
-  );
-}
-
-interface Counting extends ExampleEvaluator {
-  /** Members of each soup that was evaluated, in order; and all examples. */
-  soups: string[];
-  examples: number;
-}
-
-/** @param batch examples at a time */
-function simulated(tables: Tables, batch = 5): Counting {
-  const self: Counting = {
-    id: JSON.stringify([tables.logits.map((l) => [...l]), [...tables.labels]]),
-    labels: tables.labels,
-    numClasses: tables.classes,
-    soups: [],
-    examples: 0,
-    async *batches(soup, order) {
-      self.soups.push(soup.members.join());
-      const logits = mix(tables, soup.weights);
-      for (let from = 0; from < order.length; from += batch) {
-        const examples = order.slice(from, from + batch);
-        self.examples += examples.length;
-        const rows = [...examples].flatMap((i) => [
-          ...logits.subarray(i * tables.classes, (i + 1) * tables.classes),
-        ]);
-        yield { examples, logits: Float32Array.from(rows) };
-      }
-    },
-  };
-  return self;
-}
-
-/** Random tables in which mixing sometimes helps: right answers plus noise of each ingredient. */
-const tables = fc
-  .record({
-    k: fc.integer({ min: 1, max: MOST }),
-    n: fc.integer({ min: 1, max: 40 }),
-    classes: fc.integer({ min: 2, max: 4 }),
-    seed: fc.integer(),
-    noise: fc.constantFrom(0, 1, 3, 6),
-    coarse: fc.boolean(),
-    nan: fc.constantFrom(null, null, null, 0, 1),
-  })
-  .map(({ k, n, classes, seed, noise, coarse, nan }): Tables => {
-    let state = seed >>> 0;
-    const random = () => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      return state / 2 ** 32;
-    };
-    const labels = Int32Array.from({ length: n }, () => Math.floor(random() * classes));
-    const logits = Array.from({ length: k }, () =>
-      Float32Array.from({ length: n * classes }, (_, j) => {
-        const x =
-          noise * (random() - 0.5) + (labels[Math.floor(j / classes)] === j % classes ? 1 : 0);
-        return coarse ? Math.round(x) : x;
-      }),
-    );
-    if (nan !== null) (logits[nan] ?? logits[0])?.fill(Number.NaN, 0, classes);
-    return { labels, classes, logits };
-  });
 
 /** The recipe as the paper's appendix has it, everything evaluated in full. */
 function paper(t: Tables, metric: Metric, accept: 'ge' | 'gt', how: 'metric' | 'given') {
@@ -131,13 +60,6 @@ function paper(t: Tables, metric: Metric, accept: 'ge' | 'gt', how: 'metric' | '
   return { order, members, kept, best };
 }
 
-const settings = fc.record({
-  metric: fc.constantFrom<Metric>('accuracy', 'loss', 'f1', 'matthews'),
-  accept: fc.constantFrom('ge' as const, 'gt' as const),
-  order: fc.constantFrom('metric' as const, 'given' as const),
-  batch: fc.constantFrom(1, 5, 100),
-});
-
 const stream = () => new PassThrough();
 async function run(t: Tables, options: Omit<GreedyOptions, 'evaluator'> & Partial<GreedyOptions>) {
   const output = stream();
@@ -149,7 +71,7 @@ async function run(t: Tables, options: Omit<GreedyOptions, 'evaluator'> & Partia
 }
 
 describe('greedy soups', () => {
-  it('are the paper’s, whatever is rejected early', async () => {
+  it('behaviour 27: are the paper’s, whatever is rejected early', async () => {
     await fc.assert(
       fc.asyncProperty(tables, settings, async (t, s) => {
         const { batch, ...options } = s;
@@ -216,6 +138,14 @@ describe('greedy soups', () => {
       output: out,
     });
     expect(steps).toEqual(soup.trace);
+    expect((await inspect(out)).record?.details).toEqual({
+      metric: 'loss',
+      value: soup.value,
+      accept: 'ge',
+      order: soup.order,
+      accepted: soup.members,
+      evaluator: simulated(t).id,
+    });
     const rising = [...soup.members].sort((a, b) => a - b);
     await uniform(
       rising.map((i) => paths[i] as string),
@@ -236,7 +166,7 @@ describe('greedy soups', () => {
     ),
   });
 
-  it('of one ingredient, of equal ones, and of one example', async () => {
+  it('behaviour 25: of one ingredient, of equal ones, and of one example', async () => {
     expect(await run(same(1), {})).toMatchObject({ order: [0], members: [0], trace: [] });
     const equal = await run(same(4), {});
     expect(equal).toMatchObject({ order: [0, 1, 2, 3], members: [0, 1, 2, 3] });
@@ -245,7 +175,7 @@ describe('greedy soups', () => {
     expect((await run(same(3, 1), {})).members).toEqual([0, 1, 2]);
   });
 
-  it('leave out what has a metric of NaN, and say when nothing else is there', async () => {
+  it('behaviour 25: leave out what has a metric of NaN, and say when nothing else is there', async () => {
     const values = [Number.NaN, 0.5, Number.NaN, 0.5];
     const evaluator = (soup: Candidate) =>
       soup.members.length === 1
@@ -347,7 +277,7 @@ describe('greedy soups that were interrupted', () => {
   const tablesOf = (seed: number): Tables =>
     fc.sample(tables, { numRuns: 200, seed }).find((x) => x.logits.length >= 5) as Tables;
 
-  it('go on where they were, with the same result', async () => {
+  it('behaviour 26: go on where they were, with the same result', async () => {
     for (const [seed, metric] of [
       [1, 'accuracy'],
       [2, 'loss'],
@@ -378,7 +308,7 @@ describe('greedy soups that were interrupted', () => {
     }
   });
 
-  it('evaluate again what was kept for something else, or is damaged', async () => {
+  it('behaviour 26: evaluate again what was kept for something else, or is damaged', async () => {
     const t = tablesOf(5);
     const resume = at('kept');
     await run(t, { resume });

@@ -241,7 +241,8 @@ describe('what is refused', () => {
     [{ epochs: 2 }, 'USAGE', 'expected epochs or steps, not both'],
     [{ batchSize: 0 }, 'USAGE', 'expected batchSize to be a whole number from 1'],
     [{ weights: [1, 2, 3, 4] } as never, 'USAGE', 'a learned soup chooses its weights itself'],
-    [{ evaluator: () => 1 }, 'USAGE', 'a learned soup needs an evaluator'],
+    [{ evaluator: {} as never }, 'USAGE', 'expected an evaluator'],
+    [{ evaluator: () => ({ metrics: { accuracy: 1 } }) }, 'USAGE', 'to give the metric loss'],
     [{ exclude: ['classifier.*'] }, 'MISMATCH', 'the soup has no tensor "classifier.weight"'],
     [{ memory: 2 ** 20 }, 'IO', 'out of memory: a gradient step needs'],
   ])('%o: %s', async (options, code, message) => {
