@@ -6,3 +6,17 @@
 #else
 #define STOCKPOT_HD
 #endif
+
+// Before a loop whose indices must be constants, so that its arrays stay in registers.
+#if defined(__CUDA_ARCH__)
+#define STOCKPOT_UNROLL _Pragma("unroll")
+#else
+#define STOCKPOT_UNROLL
+#endif
+
+// For what is rarely needed and would crowd its caller's registers.
+#if defined(__CUDACC__)
+#define STOCKPOT_NOINLINE __noinline__
+#else
+#define STOCKPOT_NOINLINE
+#endif
