@@ -17,8 +17,8 @@ inline std::mt19937_64& engine() {
   return e;
 }
 
-// kAny: NaN and infinity among them.
-enum class Kind { kWeights, kWideSpans, kZeros, kAny };
+// kTiny: around the least float32; kAny: NaN and infinity among them.
+enum class Kind { kWeights, kWideSpans, kZeros, kTiny, kAny };
 
 inline std::vector<uint8_t> made_up(DType t, Kind kind, size_t n, size_t skew = 0) {
   std::vector<uint8_t> bytes(n * byte_size(t) + skew);
@@ -28,8 +28,11 @@ inline std::vector<uint8_t> made_up(DType t, Kind kind, size_t n, size_t skew = 
     if (kind == Kind::kZeros && bits % 3) {
       bits = bits % 2 ? 0 : uint64_t{1} << (8 * byte_size(t) - 1);  // zeros of both signs
     } else if (kind != Kind::kAny && t <= DType::kBF16) {
-      const double scale =
-          kind == Kind::kWeights ? 1.0 : std::ldexp(1.0, static_cast<int>(engine()() % 60) - 55);
+      const int spread = static_cast<int>(engine()() % 60);
+      const int exponent = kind == Kind::kWideSpans ? spread - 55
+                           : kind == Kind::kTiny    ? spread / 3 - 140
+                                                    : 0;
+      const double scale = std::ldexp(1.0, exponent);
       bool overflow = false;
       bits = plain::round_to(t, normal(engine()) * scale, &overflow);
     } else if (kind != Kind::kAny) {
@@ -66,7 +69,7 @@ inline std::vector<MeanCase> mean_cases() {
   std::vector<MeanCase> cases;
   for (DType t : inputs) {
     for (DType out : outputs) {
-      for (Kind kind : {Kind::kWeights, Kind::kWideSpans, Kind::kZeros, Kind::kAny}) {
+      for (Kind kind : {Kind::kWeights, Kind::kWideSpans, Kind::kZeros, Kind::kTiny, Kind::kAny}) {
         for (bool weighted : {false, true}) {
           for (size_t k : {1, 2, 3, 4, 5, 8, 13, 72}) {
             MeanCase c;
@@ -94,7 +97,7 @@ inline std::vector<MeanCase> mean_cases() {
     c.second = outputs[engine()() % 4];
     c.weighted = engine()() % 2;
     c.n = 1 + engine()() % 300;
-    c.kind = static_cast<Kind>(engine()() % 4);
+    c.kind = static_cast<Kind>(engine()() % 5);
     cases.push_back(c);
   }
   for (size_t n : {8191, 8192, 8193, 40000}) {  // around a tile
