@@ -17,8 +17,10 @@ inline std::mt19937_64& engine() {
   return e;
 }
 
-// kTiny: around the least float32; kAny: NaN and infinity among them.
-enum class Kind { kWeights, kWideSpans, kZeros, kTiny, kAny };
+// kTiny: around the least float32. kTies: float32 whose means of two are next to a tie of
+// bfloat16's subnormals, which rounding to float32 first would make a tie. kAny: NaN and infinity
+// among them.
+enum class Kind { kWeights, kWideSpans, kZeros, kTiny, kTies, kAny };
 
 inline std::vector<uint8_t> made_up(DType t, Kind kind, size_t n, size_t skew = 0) {
   std::vector<uint8_t> bytes(n * byte_size(t) + skew);
@@ -27,6 +29,8 @@ inline std::vector<uint8_t> made_up(DType t, Kind kind, size_t n, size_t skew = 
     uint64_t bits = engine()();
     if (kind == Kind::kZeros && bits % 3) {
       bits = bits % 2 ? 0 : uint64_t{1} << (8 * byte_size(t) - 1);  // zeros of both signs
+    } else if (kind == Kind::kTies && t == DType::kF32) {
+      bits = (3u << 15) - (bits & 1);
     } else if (kind != Kind::kAny && t <= DType::kBF16) {
       const int spread = static_cast<int>(engine()() % 60);
       const int exponent = kind == Kind::kWideSpans ? spread - 55
@@ -69,7 +73,8 @@ inline std::vector<MeanCase> mean_cases() {
   std::vector<MeanCase> cases;
   for (DType t : inputs) {
     for (DType out : outputs) {
-      for (Kind kind : {Kind::kWeights, Kind::kWideSpans, Kind::kZeros, Kind::kTiny, Kind::kAny}) {
+      for (Kind kind :
+           {Kind::kWeights, Kind::kWideSpans, Kind::kZeros, Kind::kTiny, Kind::kTies, Kind::kAny}) {
         for (bool weighted : {false, true}) {
           for (size_t k : {1, 2, 3, 4, 5, 8, 13, 72}) {
             MeanCase c;
@@ -97,7 +102,7 @@ inline std::vector<MeanCase> mean_cases() {
     c.second = outputs[engine()() % 4];
     c.weighted = engine()() % 2;
     c.n = 1 + engine()() % 300;
-    c.kind = static_cast<Kind>(engine()() % 5);
+    c.kind = static_cast<Kind>(engine()() % 6);
     cases.push_back(c);
   }
   for (size_t n : {8191, 8192, 8193, 40000}) {  // around a tile
