@@ -159,6 +159,7 @@ struct stockpot_backend {
   /* Puts the work on the stream and returns. weights: new ones (weight_count numbers), or NULL. */
   int (*plan_run)(struct stockpot_context*, struct stockpot_plan*, const double* weights,
                   uint32_t stream, struct stockpot_failure*);
+  /* When all its work has passed. */
   void (*plan_destroy)(struct stockpot_context*, struct stockpot_plan*);
 };
 
