@@ -2,8 +2,8 @@
 // more precision by a plain loop; and that their bits follow from shapes and types alone.
 #include <cstdio>
 
-#include "support/cases.h"
 #include "support/host_run.h"
+#include "support/models.h"
 
 using namespace stockpot;
 using namespace stockpot::test;
@@ -17,68 +17,11 @@ void check(bool holds, const std::string& what) {
   if (!holds) std::printf("failed: %s\n", what.c_str());
 }
 
-uint64_t address(const void* p) { return reinterpret_cast<uint64_t>(p); }
-
-struct Model {
-  std::vector<size_t> sizes;
-  std::vector<uint32_t> groups;
-  std::vector<DType> types;  // one an input, or one a tensor and input
-  DType other_type = DType::kF32;
-  bool other = true;
-  std::vector<std::vector<std::vector<uint64_t>>> data;  // tensor, input; aligned
-  std::vector<std::vector<uint64_t>> others;
-};
-
-std::vector<uint64_t> aligned(const std::vector<uint8_t>& bytes) {
-  std::vector<uint64_t> words(bytes.size() / 8 + 4);
-  std::memcpy(words.data() + (address(words.data()) % 16 ? 1 : 0), bytes.data(), bytes.size());
-  return words;
-}
-const uint8_t* start(const std::vector<uint64_t>& words) {
-  return reinterpret_cast<const uint8_t*>((address(words.data()) + 15) / 16 * 16);
-}
-
-Model made_up_model(std::vector<size_t> sizes, std::vector<uint32_t> groups,
-                    std::vector<DType> types, DType other_type, bool other) {
-  Model m{std::move(sizes), std::move(groups), std::move(types), other_type, other, {}, {}};
-  for (size_t n : m.sizes) {
-    m.data.emplace_back();
-    for (DType t : m.types) m.data.back().push_back(aligned(made_up(t, Kind::kWeights, n)));
-    m.others.push_back(aligned(made_up(other_type, Kind::kWeights, n)));
-  }
-  return m;
-}
-
 std::vector<double> run(const Model& m, uint32_t operation) {
-  const uint32_t k = static_cast<uint32_t>(m.types.size());
-  const uint32_t groups = m.groups.back() + 1;
-  std::vector<double> result(groups * (operation == STOCKPOT_DOTS ? k : k * k), -1);
-  std::vector<stockpot_tensor> tensors;
-  std::vector<stockpot_input> inputs;
-  for (size_t n = 0; n < m.sizes.size(); ++n) {
-    stockpot_tensor t{};
-    t.elements = m.sizes[n];
-    t.first_input = static_cast<uint32_t>(inputs.size());
-    t.inputs = k;
-    t.group = m.groups[n];
-    t.other = m.other ? address(start(m.others[n])) : 0;
-    t.other_dtype = static_cast<uint32_t>(m.other_type);
-    tensors.push_back(t);
-    for (uint32_t i = 0; i < k; ++i) {
-      inputs.push_back({address(start(m.data[n][i])), static_cast<uint32_t>(m.types[i]), 0});
-    }
-  }
-  stockpot_plan_spec spec{};
-  spec.size = sizeof(spec);
-  spec.operation = operation;
-  spec.tensor_count = static_cast<uint32_t>(tensors.size());
-  spec.input_count = static_cast<uint32_t>(inputs.size());
-  spec.group_count = groups;
-  spec.tensors = tensors.data();
-  spec.inputs = inputs.data();
-  spec.result = address(result.data());
+  std::vector<double> result(m.results(operation), -1);
+  const PlanTables tables(m, [](const uint8_t* p) { return address(p); });
   cuda::HostPlan plan;
-  const std::string wrong = cuda::make_plan(spec, &plan);
+  const std::string wrong = cuda::make_plan(tables.spec(operation, address(result.data())), &plan);
   check(wrong.empty(), wrong);
   if (wrong.empty()) cuda::run_on_host(plan);
   return result;
@@ -86,11 +29,11 @@ std::vector<double> run(const Model& m, uint32_t operation) {
 
 double value(const Model& m, size_t tensor, size_t input, size_t e) {
   const DType t = m.types[input];
-  return plain::load(t, start(m.data[tensor][input]) + e * byte_size(t));
+  return plain::load(t, m.input(tensor, input) + e * byte_size(t));
 }
 double other(const Model& m, size_t tensor, size_t e) {
   if (!m.other) return 0;
-  return plain::load(m.other_type, start(m.others[tensor]) + e * byte_size(m.other_type));
+  return plain::load(m.other_type, m.other_of(tensor) + e * byte_size(m.other_type));
 }
 
 // The errors that adding n products in any order can make are below n · 2^-53 of the sum of their

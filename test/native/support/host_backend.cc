@@ -149,13 +149,14 @@ void* made(uint64_t bytes) {
 }
 
 int allocate(Context*, uint64_t bytes, uint64_t* address, Failure* failure) {
-  if (pretends("no-memory")) {
+  void* p = pretends("no-memory") || bytes > uint64_t{1} << 40 ? nullptr : made(bytes);
+  if (!p) {
     refuse(STOCKPOT_OUT_OF_MEMORY, "device memory: out of memory", failure);
     failure->bytes_asked = bytes;
     failure->bytes_free = 1000000;
     return STOCKPOT_OUT_OF_MEMORY;
   }
-  *address = reinterpret_cast<uint64_t>(made(bytes));
+  *address = reinterpret_cast<uint64_t>(p);
   return 0;
 }
 void release(Context*, uint64_t address) { std::free(reinterpret_cast<void*>(address)); }
