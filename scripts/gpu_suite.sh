@@ -66,7 +66,9 @@ stage_build() {
 }
 
 stage_test() {
-  timeout 300 "$build/gpu_tests" "$library" --json "$out/tests.json"
+  local options=()
+  [ -z "$host" ] || options=(--small)
+  timeout 300 "$build/gpu_tests" "$library" --json "$out/tests.json" "${options[@]}"
 }
 
 stage_sanitize() {

@@ -7,11 +7,14 @@
 #define STOCKPOT_HD
 #endif
 
-// Before a loop whose indices must be constants, so that its arrays stay in registers.
+// Before a loop whose indices must be constants, so that its arrays stay in registers; and
+// before one over an array that should not go there.
 #if defined(__CUDA_ARCH__)
 #define STOCKPOT_UNROLL _Pragma("unroll")
+#define STOCKPOT_ROLLED _Pragma("unroll 1")
 #else
 #define STOCKPOT_UNROLL
+#define STOCKPOT_ROLLED
 #endif
 
 // For what is rarely needed and would crowd its caller's registers.

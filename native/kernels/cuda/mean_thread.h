@@ -6,7 +6,7 @@
 #include "../mean.h"
 #include "../plain/mean_element.h"
 #include "tables.h"
-#include "vectors.h"
+#include "values.h"
 
 namespace stockpot::cuda {
 
@@ -15,8 +15,7 @@ struct ElementValues {
   const stockpot_input* inputs;
   uint64_t e;
   STOCKPOT_HD double operator[](uint64_t i) const {
-    const DType t = static_cast<DType>(inputs[i].dtype);
-    return plain::load(t, reinterpret_cast<const uint8_t*>(inputs[i].data) + e * byte_size(t));
+    return load_any(inputs[i].data, inputs[i].dtype, e);
   }
 };
 
@@ -54,6 +53,7 @@ STOCKPOT_HD inline void mean_element(const Tables& t, uint32_t index, uint64_t e
   auto* report = reinterpret_cast<stockpot_mean_report*>(t.result) + index;
   const ElementValues x{inputs, e};
   bool finite = true;
+  STOCKPOT_ROLLED
   for (uint32_t i = 0; i < tensor.inputs; ++i) finite = finite && plain::is_finite(x[i]);
   const double q = weights ? plain::weighted_sum(x, weights, tensor.inputs)
                            : plain::equal_mean(x, tensor.inputs, finite);
@@ -72,6 +72,7 @@ STOCKPOT_HD inline void mean_element(const Tables& t, uint32_t index, uint64_t e
 STOCKPOT_NOINLINE STOCKPOT_HD inline void mean_elements(const Tables& t, uint32_t index, uint64_t e,
                                                         int count) {
   const uint64_t elements = t.tensors[index].elements;
+  STOCKPOT_ROLLED
   for (int j = 0; j < count && e + j < elements; ++j) mean_element(t, index, e + j);
 }
 

@@ -59,6 +59,7 @@ STOCKPOT_HD inline double round_scaled(u128 significand, int exponent, bool stic
 template <class Values>
 STOCKPOT_HD double mean_128(const Values& x, size_t k, int lowest) {
   i128 sum = 0;
+  STOCKPOT_ROLLED
   for (size_t i = 0; i < k; ++i) {
     const Parts p = split(x[i]);
     if (p.significand == 0) continue;
@@ -78,6 +79,7 @@ STOCKPOT_HD double mean_128(const Values& x, size_t k, int lowest) {
 
 // Leaves every limb but the last in [0, 2^32).
 STOCKPOT_HD inline void carry(int64_t* limb, int count) {
+  STOCKPOT_ROLLED
   for (int i = 0; i + 1 < count; ++i) {
     limb[i + 1] += limb[i] >> 32;  // arithmetic shift: rounds down
     limb[i] &= 0xFFFFFFFF;
@@ -91,6 +93,7 @@ STOCKPOT_HD double mean_wide(const Values& x, size_t k) {
   constexpr int kGuard = 4;  // limbs below 2^-1074 for the quotient's fraction
   constexpr int kLimbs = kGuard + 68;
   int64_t limb[kLimbs] = {};
+  STOCKPOT_ROLLED
   for (size_t i = 0; i < k; ++i) {
     const Parts p = split(x[i]);
     const int at = kGuard + p.exponent / 32;
@@ -103,16 +106,19 @@ STOCKPOT_HD double mean_wide(const Values& x, size_t k) {
   carry(limb, kLimbs);
   const bool negative = limb[kLimbs - 1] < 0;
   if (negative) {
+    STOCKPOT_ROLLED
     for (int64_t& l : limb) l = -l;
     carry(limb, kLimbs);
   }
   uint64_t remainder = 0;
+  STOCKPOT_ROLLED
   for (int i = kLimbs - 1; i >= 0; --i) {
     const uint64_t v = remainder << 32 | static_cast<uint64_t>(limb[i]);
     limb[i] = static_cast<int64_t>(v / k);
     remainder = v % k;
   }
   int high = kLimbs - 1;
+  STOCKPOT_ROLLED
   while (high > 0 && limb[high] == 0) --high;
   if (limb[high] == 0)
     return 0.0;  // the sum is 0: a sum that is not is at least 2^-1074, and its quotient reaches a
@@ -122,6 +128,7 @@ STOCKPOT_HD double mean_wide(const Values& x, size_t k) {
   for (int i = 0; i < 4; ++i)
     significand = significand << 32 | static_cast<uint32_t>(limb[high - i]);
   bool sticky = remainder != 0;
+  STOCKPOT_ROLLED
   for (int i = 0; i < high - 3; ++i) sticky = sticky || limb[i] != 0;
   return round_scaled(significand, (high - 3 - kGuard) * 32, sticky, negative);
 }
@@ -136,6 +143,7 @@ template <class Values>
 STOCKPOT_HD double exact_mean(const Values& x, size_t k) {
   int lowest = 1 << 20, highest = -1;
   bool all_negative_zero = true;
+  STOCKPOT_ROLLED
   for (size_t i = 0; i < k; ++i) {
     const exact::Parts p = exact::split(x[i]);
     if (p.significand == 0) {

@@ -14,6 +14,7 @@ STOCKPOT_HD inline bool is_finite(double x) {
 template <class Values>
 STOCKPOT_HD double sum(const Values& x, uint32_t k, bool* exact) {
   double s = x[0];
+  STOCKPOT_ROLLED
   for (uint32_t i = 1; i < k; ++i) {
     const double v = x[i];
     const double t = add_rn(s, v);
@@ -30,6 +31,7 @@ template <class Values>
 STOCKPOT_HD double nonfinite_mean(const Values& x, uint32_t k) {
   const double infinity = from_bits64(0x7FF0000000000000u);
   bool nan = false, up = false, down = false;
+  STOCKPOT_ROLLED
   for (uint32_t i = 0; i < k; ++i) {
     const double v = x[i];
     nan = nan || v != v;
@@ -50,6 +52,7 @@ STOCKPOT_HD double equal_mean(const Values& x, uint32_t k, bool finite) {
 template <class Values>
 STOCKPOT_HD double weighted_sum(const Values& x, const double* w, uint32_t k) {
   double q = mul_rn(w[0], x[0]);
+  STOCKPOT_ROLLED
   for (uint32_t i = 1; i < k; ++i) q = add_rn(q, mul_rn(w[i], x[i]));
   return q;
 }
