@@ -42,7 +42,7 @@ function findLibrary(): string | undefined {
     }
     return named;
   }
-  return [`prebuilds/${platform()}-${arch()}`, 'build-cuda', 'build-cmake']
+  return [`prebuilds/${platform()}-${arch()}`, 'build-cuda', 'build-cmake/Release']
     .map((folder) => join(packageRoot, folder, 'libstockpot-cuda.so'))
     .find((path) => existsSync(path));
 }

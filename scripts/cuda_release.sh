@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The GPU backend for a release: real code for A100 (sm_80), H100/H200 (sm_90a), B200 (sm_100) and RTX 50 (sm_120), and
-# PTX of the last for what comes after. Into prebuilds/, from where the package takes it. Takes some minutes.
+# PTX of the last for what comes after. Into prebuilds/, from where the package takes it; after `npm run prebuild`, which empties that folder. Takes some minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 toolkit=$(python3 scripts/cuda_toolkit.py)
