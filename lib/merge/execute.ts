@@ -44,10 +44,10 @@ export async function execute(
   options: ExecuteOptions,
 ): Promise<MergeResult> {
   const tensors = shards.flatMap((s) => s.tensors);
+  const device = chooseDevice(options.device);
   const sources = options.sources ?? (await OpenSources.open(checkpoints));
   // Tensors of one group share the array of their weights.
   const rows = [...new Set(tensors.map((t) => t.weights))];
-  const device = chooseDevice(options.device);
   try {
     const table: MergeTable = {
       ...sources.table(tensors.flatMap((t) => t.places)),

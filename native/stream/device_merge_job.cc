@@ -274,6 +274,7 @@ bool DeviceMergeJob::read_part(Worker& w, const Tile& tile, uint64_t begin, uint
       read_failed(error, source, part->segment);
       return false;
     }
+    if (source.held) continue;  // was in memory: nothing was read
     const size_t file = static_cast<size_t>(source.file);
     if (input_hashes_.active(file)) {
       input_hashes_.feed(file, source.offset + first * item, to + (from - begin),
