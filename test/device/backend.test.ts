@@ -133,6 +133,8 @@ describe('--device', () => {
     ['inspect', 'a'],
     ['evaluate', 'a', '--data', 'd'],
     ['greedy', 'a', '--data', 'd', '-o', 'x'],
+    ['learned', 'a', '--data', 'd', '-o', 'x'],
+    ['gradient', 'a', '--data', 'd', '-o', 'x'],
   ])('is refused by what runs on the processor only: %s', async (...args) => {
     const done = await stockpot([...args, '--device', 'cuda', '--json'], {
       env: backend.env(),

@@ -236,6 +236,18 @@ void bad_plans() {
   check(refused([](Spec&, Tensor&, Input& i) { i.dtype = 6; }), "input's type");
   check(refused([](Spec&, Tensor&, Input& i) { i.data = 0; }), "input's address");
   check(refused([](Spec& s, Tensor&, Input&) { s.operation = STOCKPOT_DOTS; }), "no groups");
+  check(refused([](Spec& s, Tensor& t, Input&) {
+          s.operation = STOCKPOT_GRAM;
+          s.group_count = 2;
+          t.group = 2;
+          t.elements = 0;
+        }),
+        "the group of an empty tensor");
+  check(refused([](Spec& s, Tensor&, Input&) {
+          s.operation = STOCKPOT_GRAM;
+          s.group_count = 0xFFFFFFFF;
+        }),
+        "too many groups");
 }
 
 }  // namespace

@@ -45,6 +45,7 @@ std::string check(const stockpot_plan_spec& s) {
   if (s.operation > STOCKPOT_GRAM) return "unknown operation";
   if (s.tensor_count == 0) return "there are no tensors";
   if (s.result == 0) return "there is no place for the result";
+  if (s.group_count > kMostGroups) return "there are too many groups";
   const bool mean = s.operation == STOCKPOT_MEAN;
   for (uint32_t i = 0; i < s.input_count; ++i) {
     if (!is_input(s.inputs[i].dtype)) return "an input's type is not floating-point";
@@ -54,6 +55,10 @@ std::string check(const stockpot_plan_spec& s) {
     if (t.inputs == 0 || t.inputs > s.input_count || t.first_input > s.input_count - t.inputs)
       return "a tensor's inputs are out of range";
     if (t.elements > uint64_t{1} << 48) return "a tensor is too large";
+    if (!mean && t.inputs != s.tensors[0].inputs)
+      return "the tensors have different numbers of inputs";
+    if (!mean && (t.group >= s.group_count || (n > 0 && t.group < s.tensors[n - 1].group)))
+      return "the groups are out of order";
     if (t.elements == 0) continue;
     for (uint32_t i = 0; i < t.inputs; ++i) {
       if (s.inputs[t.first_input + i].data == 0) return "an input has no address";
@@ -66,9 +71,6 @@ std::string check(const stockpot_plan_spec& s) {
                               static_cast<uint32_t>(t.weights) > s.weight_count - t.inputs)))
         return "a tensor's weights are out of range";
     } else {
-      if (t.inputs != s.tensors[0].inputs) return "the tensors have different numbers of inputs";
-      if (t.group >= s.group_count || (n > 0 && t.group < s.tensors[n - 1].group))
-        return "the groups are out of order";
       if (s.operation == STOCKPOT_DOTS && t.other == 0) return "a vector has no address";
       if (t.other && !is_input(t.other_dtype)) return "a vector's type is not floating-point";
     }

@@ -11,6 +11,7 @@ constexpr uint32_t kThreads = 256;
 constexpr uint32_t kMeanTile = 8192;
 constexpr uint32_t kDotsTile = 8192;
 constexpr uint32_t kGramTile = 65536;
+constexpr uint32_t kMostGroups = 65535;  // of blocks in a grid's second dimension
 
 // Which loop a tensor takes.
 enum class Types : uint8_t {
