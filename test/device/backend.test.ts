@@ -134,7 +134,7 @@ describe('--device', () => {
     ['evaluate', 'a', '--data', 'd'],
     ['greedy', 'a', '--data', 'd', '-o', 'x'],
     ['learned', 'a', '--data', 'd', '-o', 'x'],
-    ['gradient', 'a', '--data', 'd', '-o', 'x'],
+    ['gradient', 'a', '--data', 'd'],
   ])('is refused by what runs on the processor only: %s', async (...args) => {
     const done = await stockpot([...args, '--device', 'cuda', '--json'], {
       env: backend.env(),
