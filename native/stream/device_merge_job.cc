@@ -101,14 +101,14 @@ void DeviceMergeJob::work() {
   pipeline_.reset();
 }
 
-// Half of the memory for what is read, half for results; and at most half of the device's free
-// memory.
+// A third of the memory for what is read, a third for results, and what the processor does itself
+// takes the rest; and at most half of the device's free memory.
 void DeviceMergeJob::choose_sizes() {
   MergeJob::choose_sizes();  // blocks of the pieces that the processor does
   Pipeline& p = *pipeline_;
-  const uint64_t half = std::max<uint64_t>(plan_.memory, 2 << 20) / 2;
-  while (threads_ > 1 && half / (threads_ + 2) < (64 << 10)) --threads_;
-  p.slot_bytes = std::min(half / (threads_ + 2), kLargestSlot) / kAlign * kAlign;
+  const uint64_t third = std::max<uint64_t>(plan_.memory, 1 << 20) / 3;
+  while (threads_ > 1 && third / (threads_ + 2) < (64 << 10)) --threads_;
+  p.slot_bytes = std::min(third / (threads_ + 2), kLargestSlot) / kAlign * kAlign;
   // Bytes of inputs that come with a byte of output, at worst.
   double ratio = 1;
   for (size_t s = 0; s < plan_.segments.size(); ++s) {
@@ -124,10 +124,14 @@ void DeviceMergeJob::choose_sizes() {
       static_cast<double>(p.device.free_memory()) / 2 / static_cast<double>(kTiles) / (ratio + 1);
   if (!plan_.chunk_bytes) {
     chunk_bytes_ = static_cast<size_t>(std::min<double>(
-        static_cast<double>(std::min<uint64_t>(half / kTiles, kLargestTile)), room));
+        static_cast<double>(std::min<uint64_t>(third / kTiles, kLargestTile)), room));
     chunk_bytes_ = std::max<size_t>(chunk_bytes_, 4096);
   }
   slots_.resize(kTiles);
+}
+
+uint64_t DeviceMergeJob::buffer_bytes() const {
+  return MergeJob::buffer_bytes() + (threads_ + 2) * pipeline_->slot_bytes;
 }
 
 void DeviceMergeJob::prepare() {

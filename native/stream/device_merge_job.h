@@ -24,6 +24,7 @@ class DeviceMergeJob : public MergeJob {
   void work() override;
   void wake() override;
   void choose_sizes() override;
+  uint64_t buffer_bytes() const override;
   void prepare() override;
   void compute(uint32_t index) override;
   bool complete(size_t chunk, Slot& slot) override;
