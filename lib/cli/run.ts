@@ -1,5 +1,5 @@
 import { type Command, CommanderError, Option } from 'commander';
-import { requireDevice } from '../devices.js';
+import { chooseDevice } from '../cuda.js';
 import { StockpotError } from '../errors.js';
 import type { RunOptions } from '../progress.js';
 import { parseCount, parseSize } from './parse.js';
@@ -73,11 +73,12 @@ export async function runCommand(
   };
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt).on('SIGHUP', interrupt);
   try {
-    requireDevice(options.device);
+    chooseDevice(options.device);
     const outcome = await work({
       signal: stop.signal,
       threads: options.threads,
       memory: options.memory,
+      device: options.device,
       onProgress: options.quiet ? undefined : display.update,
     });
     display.stop();

@@ -1,5 +1,6 @@
 import { openCheckpoint } from '../checkpoint/open.js';
 import type { Checkpoint } from '../checkpoint/types.js';
+import { requireProcessor } from '../cuda.js';
 import { checkLabels } from '../data/labels.js';
 import { type DataOptions, openDataSet } from '../data/open.js';
 import type { DataSet } from '../data/types.js';
@@ -59,6 +60,7 @@ export class Session {
     ingredients: readonly (string | Checkpoint)[],
     options: EvaluationOptions,
   ): Promise<Session> {
+    requireProcessor(options.device, 'networks run');
     if (ingredients.length === 0) {
       throw new StockpotError('USAGE', 'expected at least one ingredient');
     }

@@ -38,7 +38,7 @@ describe('the packed package', () => {
     ];
     expect(packed.files).toEqual(expect.arrayContaining(wanted));
     const places =
-      /^(dist|docs|native|prebuilds)\/|^(package\.json|binding\.gyp|CMakeLists\.txt|LICENSE|\w+\.md)$/;
+      /^(cmake|dist|docs|native|prebuilds)\/|^(package\.json|binding\.gyp|CMakeLists\.txt|LICENSE|\w+\.md)$/;
     expect(packed.files.filter((f) => !places.test(f))).toEqual([]);
   });
 
