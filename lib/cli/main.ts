@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../version.js';
 import { anglesCommand } from './angles.js';
+import { compareCommand } from './compare.js';
 import { devicesCommand } from './devices.js';
 import { diffCommand } from './diff.js';
 import { ensembleCommand } from './ensemble.js';
@@ -12,6 +13,7 @@ import { inspectCommand } from './inspect.js';
 import { landscapeCommand } from './landscape.js';
 import { learnedCommand } from './learned.js';
 import { predictCommand } from './predict.js';
+import { reportCommand } from './report.js';
 import { addCommonOptions, EXIT, reportFailure } from './run.js';
 import { shiftCommand } from './shift.js';
 import { uniformCommand } from './uniform.js';
@@ -25,6 +27,8 @@ const COMMANDS: Record<string, (command: Command) => Command> = {
   evaluate: evaluateCommand,
   predict: predictCommand,
   ensemble: ensembleCommand,
+  compare: compareCommand,
+  report: reportCommand,
   angles: anglesCommand,
   landscape: landscapeCommand,
   gap: gapCommand,
