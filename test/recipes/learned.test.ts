@@ -243,7 +243,7 @@ describe('what is refused', () => {
     [{ weights: [1, 2, 3, 4] } as never, 'USAGE', 'a learned soup chooses its weights itself'],
     [{ evaluator: () => 1 }, 'USAGE', 'a learned soup needs an evaluator'],
     [{ exclude: ['classifier.*'] }, 'MISMATCH', 'the soup has no tensor "classifier.weight"'],
-    [{ memory: 2 ** 20 }, 'IO', 'out of memory: a gradient step needs'],
+    [{ memory: 2 ** 20 }, 'MEMORY', 'out of memory: a gradient step needs'],
   ])('%o: %s', async (options, code, message) => {
     const e = await failure(learn(at('refused.safetensors'), options), code);
     expect(e.message).toContain(message);
