@@ -1,6 +1,13 @@
 import { defineConfig } from 'tsup';
 
-const shared = { target: 'node20', outDir: 'dist', sourcemap: true, clean: false } as const;
+const shared = {
+  target: 'node20',
+  outDir: 'dist',
+  sourcemap: true,
+  clean: false,
+  // Optional dependencies, which tsup would bundle.
+  external: ['vega', 'vega-lite'],
+};
 
 export default defineConfig([
   // import.meta.url exists in CommonJS too, by tsup's shim.

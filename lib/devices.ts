@@ -1,5 +1,5 @@
 import { arch, availableParallelism, cpus, platform } from 'node:os';
-import { StockpotError } from './errors.js';
+import { type CudaDevice, probeCuda } from './cuda.js';
 import { native } from './native.js';
 import { version } from './version.js';
 
@@ -13,9 +13,16 @@ export interface Devices {
     usable: boolean;
     /** Why not, where it is not usable. */
     reason?: string;
+    /** What it cannot be used for, though it is usable. */
+    note?: string;
     /** Variants of the averaging kernel that this processor runs, the one in use first. */
     kernels?: string[];
     threads?: number;
+    /** Of a GPU, in bytes. */
+    memoryTotal?: number;
+    memoryFree?: number;
+    /** The backend library that was tried. */
+    library?: string;
   }[];
 }
 
@@ -32,30 +39,27 @@ export function devices(): Devices {
         kernels: native().variants(),
         threads: availableParallelism(),
       },
-      {
-        name: 'cuda',
-        description: 'NVIDIA GPUs',
-        usable: false,
-        reason: 'this version has no CUDA backend',
-      },
+      ...cudaDevices(),
     ],
   };
 }
 
-/**
- * Refuses a device that is not there; `auto` takes what there is, a named device never falls back.
- * @throws StockpotError USAGE, DEVICE
- */
-export function requireDevice(name = 'auto'): void {
-  if (name === 'auto' || name === 'cpu') return;
-  if (!/^cuda(:\d+)?$/.test(name)) {
-    throw new StockpotError(
-      'USAGE',
-      `expected --device to be auto, cpu, cuda or cuda:N but received ${name}`,
-    );
-  }
-  const reason = devices().devices.find((d) => d.name === 'cuda')?.reason;
-  throw new StockpotError('DEVICE', `device ${name} is not usable: ${reason}`, {
-    remedy: 'Use --device cpu, or --device auto.',
-  });
+function cudaDevices(): Devices['devices'] {
+  const { library, reason, driverVersion = 0, matmulMessage, devices } = probeCuda();
+  if (reason !== undefined)
+    return [{ name: 'cuda', description: 'NVIDIA GPUs', usable: false, reason, library }];
+  return devices.map((d, i) => ({
+    name: `cuda:${i}`,
+    description: describe(d, driverVersion),
+    usable: d.status === 'ok',
+    ...(d.status === 'ok' ? {} : { reason: d.message }),
+    ...(matmulMessage ? { note: matmulMessage } : {}),
+    memoryTotal: d.memoryTotal,
+    memoryFree: d.memoryFree,
+    library,
+  }));
 }
+
+const describe = (d: CudaDevice, driver: number): string =>
+  `${d.name}, ${(d.memoryTotal / 1e9).toFixed(1)} GB (${(d.memoryFree / 1e9).toFixed(1)} free), ` +
+  `compute capability ${d.capability}, driver for CUDA ${Math.floor(driver / 1000)}.${Math.floor((driver % 1000) / 10)}`;

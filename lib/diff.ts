@@ -2,6 +2,7 @@ import { isFloat } from './checkpoint/dtype.js';
 import { type OpenOptions, openCheckpoint } from './checkpoint/open.js';
 import { elementCount, showShape } from './checkpoint/shape.js';
 import type { Checkpoint, TensorEntry } from './checkpoint/types.js';
+import { requireProcessor } from './cuda.js';
 import { execute } from './merge/execute.js';
 import { bringNamesTogether, type Renamed } from './merge/names.js';
 import type { PlannedTensor } from './merge/plan.js';
@@ -42,6 +43,7 @@ export async function diff(
   b: string | Checkpoint,
   options: OpenOptions & RunOptions = {},
 ): Promise<Difference> {
+  requireProcessor(options.device, 'checkpoints are compared');
   const checkpoints = [
     typeof a === 'string' ? await openCheckpoint(a, options) : a,
     typeof b === 'string' ? await openCheckpoint(b, options) : b,

@@ -1,4 +1,22 @@
 export { type Angles, type AnglesOptions, angles } from './analysis/angles.js';
+export type { Interval } from './analysis/bootstrap.js';
+export type { ReliabilityBin } from './analysis/calibration.js';
+export {
+  type CompareOptions,
+  type ComparisonPlan,
+  compare,
+  planComparison,
+} from './analysis/compare/index.js';
+export type {
+  Comparison,
+  CurvePoint,
+  MethodKind,
+  MethodResult,
+  PairedDifference,
+  SetResult,
+  SubsetResult,
+} from './analysis/compare/types.js';
+export { type EverythingOptions, everything } from './analysis/everything.js';
 export { type Gap, type GapOptions, type GapPoint, gap, gapTerms } from './analysis/gap.js';
 export type { Geometry, Matrix } from './analysis/geometry.js';
 export {
@@ -11,6 +29,13 @@ export {
 export { type Line, type LineOptions, type LinePoint, line } from './analysis/line.js';
 export type { Score } from './analysis/mixes.js';
 export type { PairGain } from './analysis/pair_gains.js';
+export {
+  type Report,
+  type ReportFormat,
+  type ReportOptions,
+  report,
+} from './analysis/report/index.js';
+export { type RunFile, readRun, type Sections, showRun } from './analysis/run_file.js';
 export { DTYPES, type DType } from './checkpoint/dtype.js';
 export { contentHash } from './checkpoint/hash.js';
 export { type OpenOptions, openCheckpoint } from './checkpoint/open.js';

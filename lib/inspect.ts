@@ -4,6 +4,7 @@ import { type OpenOptions, openCheckpoint } from './checkpoint/open.js';
 import { readRecord, type SoupRecord } from './checkpoint/record.js';
 import { elementCount } from './checkpoint/shape.js';
 import type { Checkpoint, CheckpointFile } from './checkpoint/types.js';
+import { requireProcessor } from './cuda.js';
 import { tensorBytes } from './merge/plan.js';
 import type { RunOptions } from './progress.js';
 
@@ -42,6 +43,7 @@ export async function inspect(
   checkpoint: string | Checkpoint,
   options: InspectOptions = {},
 ): Promise<Inspection> {
+  requireProcessor(options.device, 'checkpoints are inspected');
   const c = typeof checkpoint === 'string' ? await openCheckpoint(checkpoint, options) : checkpoint;
   const hashes = options.hash ? await tensorHashes(c, undefined, options) : undefined;
   const [files] = options.hash ? await fileHashes([c], options) : [];

@@ -32,7 +32,7 @@ export interface NativeJob<T> {
 }
 
 export interface NativeFailure {
-  kind: 'read' | 'short-read' | 'write' | 'aborted' | 'memory' | 'input' | 'internal';
+  kind: 'read' | 'short-read' | 'write' | 'aborted' | 'memory' | 'input' | 'device' | 'internal';
   errno: number;
   strerror: string;
   /** Positions in the tables that were passed, or -1. */
@@ -73,6 +73,9 @@ export interface MergeTable extends SourceTable {
   outputs: { fd: number; prefix: Uint8Array; offset: number }[];
   /** One a file: -1, or the bytes before its first tensor, and the file is hashed on the way. */
   hashPrefix: Float64Array;
+  /** Where means are computed: a backend's library and its device. None: the processor. */
+  deviceLibrary?: string;
+  deviceIndex?: number;
   op: Float64Array;
   outDtype: Float64Array;
   elements: Float64Array;
@@ -231,6 +234,8 @@ export interface Addon {
     weights: number[] | null,
     outDtype: number,
   ): { out: Uint8Array; nonfinite: boolean; overflows: number };
+  /** What a backend's library finds on this machine; may crash with a broken driver (lib/cuda.ts). */
+  probeBackend(library: string): object;
   variants(): string[];
   sha256Plain(bytes: Uint8Array): string;
   lock(fd: number): boolean;

@@ -33,4 +33,6 @@ export interface RunOptions {
    * of them may.
    */
   memory?: number;
+  /** Where to compute: `auto` (default), `cpu`, `cuda` or `cuda:N`. A named device never falls back. */
+  device?: string;
 }

@@ -94,6 +94,12 @@ function explain(f: NativeFailure, names: FailureNames): unknown {
     }
     case 'input':
       return new StockpotError('FORMAT', `the data does not fit the network: ${f.what}`);
+    case 'device':
+      return new StockpotError('DEVICE', `the device failed: ${f.what}`, {
+        remedy: /out of memory/i.test(f.what)
+          ? 'Free memory of the device, lower --memory, or use --device cpu.'
+          : 'Use --device cpu.',
+      });
     case 'memory':
       return new StockpotError('MEMORY', 'out of memory', {
         remedy: 'Lower --memory or --threads.',

@@ -9,9 +9,11 @@ export function devicesCommand(command: Command): Command {
       runCommand(options, async () => {
         const found = devices();
         const lines = found.devices.map((d) =>
-          d.usable
-            ? `${d.name}: ${d.description}, ${d.threads} threads, averaging kernel ${d.kernels?.[0]} (also: ${d.kernels?.slice(1).join(', ')})`
-            : `${d.name}: not usable: ${d.reason}`,
+          !d.usable
+            ? `${d.name}: not usable: ${d.reason}`
+            : d.kernels
+              ? `${d.name}: ${d.description}, ${d.threads} threads, averaging kernel ${d.kernels[0]} (also: ${d.kernels.slice(1).join(', ')})`
+              : `${d.name}: ${d.description}${d.note ? `; ${d.note}` : ''}`,
         );
         return { json: found, lines };
       }),

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../version.js';
 import { anglesCommand } from './angles.js';
+import { compareCommand } from './compare.js';
 import { devicesCommand } from './devices.js';
 import { diffCommand } from './diff.js';
 import { ensembleCommand } from './ensemble.js';
@@ -13,6 +14,7 @@ import { landscapeCommand } from './landscape.js';
 import { learnedCommand } from './learned.js';
 import { predictCommand } from './predict.js';
 import { probeCommand } from './probe.js';
+import { reportCommand } from './report.js';
 import { addCommonOptions, EXIT, reportFailure } from './run.js';
 import { shiftCommand } from './shift.js';
 import { uniformCommand } from './uniform.js';
@@ -29,6 +31,8 @@ const COMMANDS: Record<string, (command: Command) => Command> = {
   ensemble: ensembleCommand,
   zeroshot: zeroshotCommand,
   probe: probeCommand,
+  compare: compareCommand,
+  report: reportCommand,
   angles: anglesCommand,
   landscape: landscapeCommand,
   gap: gapCommand,

@@ -1,5 +1,5 @@
 import { type Command, CommanderError, Option } from 'commander';
-import { requireDevice } from '../devices.js';
+import { chooseDevice } from '../cuda.js';
 import { StockpotError } from '../errors.js';
 import type { RunOptions } from '../progress.js';
 import { parseCount, parseSize } from './parse.js';
@@ -73,12 +73,14 @@ export async function runCommand(
   };
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt).on('SIGHUP', interrupt);
   try {
-    // ONNX Runtime has devices of its own.
-    if (!('graph' in options)) requireDevice(options.device);
+    // ONNX Runtime has devices of its own; the soups that its graphs run are mixed on the processor.
+    const forGraph = (options as { graph?: string }).graph !== undefined;
+    if (!forGraph) chooseDevice(options.device);
     const outcome = await work({
       signal: stop.signal,
       threads: options.threads,
       memory: options.memory,
+      device: forGraph ? undefined : options.device,
       onProgress: options.quiet ? undefined : display.update,
     });
     display.stop();

@@ -4,7 +4,9 @@ import { type ZeroshotOptions, zeroshot } from '../heads/zeroshot.js';
 import { plural } from './parse.js';
 import { type CommonOptions, runCommand } from './run.js';
 
-interface Options extends CommonOptions, Omit<ZeroshotOptions, 'device' | 'threads' | 'memory'> {
+interface Options
+  extends CommonOptions,
+    Omit<ZeroshotOptions, 'device' | 'threads' | 'memory' | 'dryRun'> {
   output?: string;
 }
 

@@ -133,23 +133,32 @@ export function meanOf(x: Float64Array): number {
   return sum / x.length;
 }
 
-const BINS = 15;
+/** Bins of confidence: 15 of equal width, right-closed. */
+export const CALIBRATION_BINS = 15;
+
+/** The bin that a top-1 confidence is in. */
+export function binOf(confidence: number): number {
+  const last = CALIBRATION_BINS - 1;
+  const bin = Math.min(last, Math.max(0, Math.ceil(confidence * CALIBRATION_BINS) - 1));
+  // The product is rounded: the edges themselves decide.
+  if (bin > 0 && confidence <= bin / CALIBRATION_BINS) return bin - 1;
+  if (bin < last && confidence > (bin + 1) / CALIBRATION_BINS) return bin + 1;
+  return bin;
+}
 
 function calibrationError({ prediction, confidence }: Scores, labels: Int32Array): number {
-  const right = new Float64Array(BINS);
-  const sum = new Float64Array(BINS);
+  const right = new Float64Array(CALIBRATION_BINS);
+  const sum = new Float64Array(CALIBRATION_BINS);
   for (let i = 0; i < labels.length; i++) {
     const c = confidence[i] as number;
     if (Number.isNaN(c)) return Number.NaN;
-    let bin = Math.min(BINS - 1, Math.max(0, Math.ceil(c * BINS) - 1));
-    // c · 15 is rounded: the edges themselves decide.
-    if (bin > 0 && c <= bin / BINS) bin--;
-    else if (bin < BINS - 1 && c > (bin + 1) / BINS) bin++;
+    const bin = binOf(c);
     sum[bin] = (sum[bin] as number) + c;
     if (prediction[i] === labels[i]) right[bin] = (right[bin] as number) + 1;
   }
   let error = 0;
-  for (let b = 0; b < BINS; b++) error += Math.abs((right[b] as number) - (sum[b] as number));
+  for (let b = 0; b < CALIBRATION_BINS; b++)
+    error += Math.abs((right[b] as number) - (sum[b] as number));
   return error / labels.length;
 }
 

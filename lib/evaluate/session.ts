@@ -1,5 +1,6 @@
 import { openCheckpoint } from '../checkpoint/open.js';
 import type { Checkpoint } from '../checkpoint/types.js';
+import { requireProcessor } from '../cuda.js';
 import { checkLabels } from '../data/labels.js';
 import { type DataOptions, openDataSet } from '../data/open.js';
 import type { DataSet } from '../data/types.js';
@@ -38,8 +39,6 @@ export interface EvaluationOptions
   graphWeights?: string;
   /** Globs of the graph's constants that stay, though they are no tensors that the soup has. */
   graphKeep?: readonly string[];
-  /** What a graph is run on: auto, cpu, cuda or cuda:N. */
-  device?: string;
 }
 
 /**
@@ -71,6 +70,8 @@ export class Session {
     ingredients: readonly (string | Checkpoint)[],
     options: EvaluationOptions,
   ): Promise<Session> {
+    // ONNX Runtime has devices of its own.
+    if (options.graph === undefined) requireProcessor(options.device, 'networks run');
     if (ingredients.length === 0) {
       throw new StockpotError('USAGE', 'expected at least one ingredient');
     }

@@ -2,6 +2,7 @@ import { throwIfAborted } from '../checkpoint/job.js';
 import { openCheckpoint } from '../checkpoint/open.js';
 import { AtomicOutput } from '../checkpoint/output.js';
 import type { Checkpoint } from '../checkpoint/types.js';
+import { requireProcessor } from '../cuda.js';
 import { openDataSet } from '../data/open.js';
 import { StockpotError } from '../errors.js';
 import { NativeNetwork } from '../evaluate/native_network.js';
@@ -31,6 +32,7 @@ export interface ProbeOptions
     | 'onProgress'
     | 'threads'
     | 'memory'
+    | 'device'
   > {
   /** λ of λ/2·‖W‖² beside the mean loss; 1e-4 by default. */
   l2?: number;
@@ -64,6 +66,7 @@ export async function probe(
   output: string,
   options: ProbeOptions,
 ): Promise<Probe> {
+  requireProcessor(options.device, 'networks run');
   const { l2 = 1e-4 } = options;
   if (!(l2 >= 0 && Number.isFinite(l2)))
     throw new StockpotError('USAGE', `expected l2 to be a number from 0 but received ${l2}`);

@@ -2,6 +2,7 @@ import { throwIfAborted } from '../checkpoint/job.js';
 import { openCheckpoint } from '../checkpoint/open.js';
 import { AtomicOutput } from '../checkpoint/output.js';
 import type { Checkpoint, TensorEntry } from '../checkpoint/types.js';
+import { requireProcessor } from '../cuda.js';
 import { toFloat32 } from '../data/numbers.js';
 import type { TextTokenizer } from '../data/text/tokenizer.js';
 import { StockpotError } from '../errors.js';
@@ -27,7 +28,6 @@ export interface ZeroshotOptions extends RunOptions {
   key?: string;
   /** An ONNX graph with the text tower, of a model that stockpot does not know (ALIGN). */
   graph?: string;
-  device?: string;
   overwrite?: boolean;
   /** Check all that can be checked without running the text tower; nothing is written. */
   dryRun?: boolean;
@@ -65,6 +65,7 @@ export async function zeroshot(
   output: string,
   options: ZeroshotOptions,
 ): Promise<Zeroshot> {
+  if (options.graph === undefined) requireProcessor(options.device, 'networks run');
   const checkpoint = typeof model === 'string' ? await openCheckpoint(model, options) : model;
   const inputs = [checkpoint.path, ...checkpoint.files.map((f) => f.path)];
   await AtomicOutput.check(output, { overwrite: options.overwrite, inputs });

@@ -1,12 +1,15 @@
+import { showBytes } from '../bytes.js';
 import type { Sources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
+import { availableMemory } from '../evaluate/network_memory.js';
 import type { Grouping } from '../merge/groups.js';
 import type { Matched } from '../merge/match.js';
 import { planTensors } from '../merge/plan.js';
 import { resolveWeights, type Weighting } from '../merge/weights.js';
 import type { Network } from '../models/graph.js';
+import { type HeldMemory, native } from '../native.js';
 import type {
   GradientOptions,
   Mix,
@@ -56,6 +59,22 @@ function checkComplete({ network }: LearningScene, tensors: readonly Matched[]):
   }
 }
 
+/**
+ * Counts the plan's memory as one of all the networks of this process.
+ * @throws StockpotError MEMORY where others hold what it needs
+ */
+function holdMemory(plan: LearningPlan, memory: number | undefined): HeldMemory {
+  const { networks } = native().memoryHeld();
+  const limit = memory ?? availableMemory() + networks;
+  const held = native().holdMemory(plan.memory, limit);
+  if (held) return held;
+  throw new StockpotError(
+    'MEMORY',
+    `out of memory: gradient steps need ${showBytes(plan.memory)} of ${showBytes(limit)}, of which other networks hold ${showBytes(networks)}`,
+    { remedy: 'Lower --memory, or wait until the others are done.' },
+  );
+}
+
 /** What gradient steps of this scene would hold and read. @throws StockpotError IO where they do not fit */
 export const planObjective = (scene: LearningScene, options: ObjectiveOptions): LearningPlan =>
   planLearning({
@@ -79,6 +98,7 @@ export class NativeObjective implements OpenObjective {
     private readonly scene: LearningScene,
     private readonly options: ObjectiveOptions,
     readonly plan: LearningPlan,
+    private readonly held: HeldMemory,
     private readonly trainer: Trainer,
     private readonly pantry: Pantry,
     private readonly tensors: readonly Matched[][],
@@ -91,10 +111,18 @@ export class NativeObjective implements OpenObjective {
     const tensors = usedByGroup(scene, options.grouping);
     checkComplete(scene, tensors.flat());
     const plan = planObjective(scene, options);
-    const trainer = new Trainer(scene.network, plan.batch, plan.floats, options.threads);
-    const all = tensors.flat().map(pantryTensor);
-    const pantry = await Pantry.open(scene.checkpoints, all, plan, options);
-    return new NativeObjective(scene, options, plan, trainer, pantry, tensors);
+    const held = holdMemory(plan, options.memory);
+    let trainer: Trainer | undefined;
+    try {
+      trainer = new Trainer(scene.network, plan.batch, plan.floats, options.threads);
+      const all = tensors.flat().map(pantryTensor);
+      const pantry = await Pantry.open(scene.checkpoints, all, plan, options);
+      return new NativeObjective(scene, options, plan, held, trainer, pantry, tensors);
+    } catch (e) {
+      trainer?.close();
+      native().releaseMemory(held);
+      throw e;
+    }
   }
 
   get groups(): readonly string[] {
@@ -153,7 +181,13 @@ export class NativeObjective implements OpenObjective {
   }
 
   async close(): Promise<void> {
-    await this.pantry.files.checkUnchanged().finally(() => this.pantry.close());
+    try {
+      await this.pantry.files.checkUnchanged();
+    } finally {
+      await this.pantry.close();
+      this.trainer.close();
+      native().releaseMemory(this.held);
+    }
   }
 
   private async dot(its: readonly Matched[], sources: Sources): Promise<Float64Array> {

@@ -1,5 +1,7 @@
 import { totalmem } from 'node:os';
+import { showBytes } from '../bytes.js';
 import { StockpotError } from '../errors.js';
+import { availableMemory } from '../evaluate/network_memory.js';
 import type { Graph, Network } from '../models/graph.js';
 import { native } from '../native.js';
 
@@ -82,19 +84,19 @@ const USEFUL_BATCH = 8;
  * Decides what is kept and what is read again. Ingredients come first: all of them in memory, or else the largest group of
  * all of them, so that a step reads them once; where then no useful number of examples fits, they are streamed. The rest
  * is for activations: kept where those of a batch of at least 16 fit, else computed again.
- * @throws StockpotError IO with figures where one example does not fit into `memory`
+ * @throws StockpotError MEMORY with figures where one example does not fit into `memory`
  */
 export function planLearning(sizes: LearningSizes): LearningPlan {
   const { network, threads, groups } = sizes;
-  const memory = sizes.memory ?? Math.floor(totalmem() / 2);
+  const memory = sizes.memory ?? Math.min(Math.floor(totalmem() / 2), availableMemory());
   const largest = Math.min(sizes.batch ?? LARGEST_BATCH, sizes.examples);
   const least = networkBytes(network, 1, threads, 0);
   // What does not grow with the batch: weights, their gradients, scratch.
   const fixed = least.bytes - least.floats * 4;
   if (least.bytes + LEAST_BUFFERS > memory) {
     throw new StockpotError(
-      'IO',
-      `out of memory: a gradient step needs ${least.bytes + LEAST_BUFFERS} bytes for one example at a time (weights and their gradients ${fixed}), and it may hold ${memory}`,
+      'MEMORY',
+      `out of memory: a gradient step needs ${showBytes(least.bytes + LEAST_BUFFERS)} for one example at a time (weights and their gradients ${showBytes(fixed)}), and it may hold ${showBytes(memory)}`,
       { remedy: 'Raise --memory, or use a machine with more.' },
     );
   }
@@ -114,8 +116,13 @@ export function planLearning(sizes: LearningSizes): LearningPlan {
     return ['disk', 0];
   })();
   const ingredients = residence === 'memory' ? all : blocks * largestGroup;
-  const { batch, floats } = chooseBatch(sizes, largest, room(ingredients), least.floats);
-  const planned = networkBytes(network, batch, threads, floats);
+  let { batch, floats } = chooseBatch(sizes, largest, room(ingredients), least.floats);
+  let planned = networkBytes(network, batch, threads, floats);
+  // Scratch grows with the batch too.
+  while (planned.bytes + ingredients + buffers > memory && batch > 1) {
+    ({ batch, floats } = chooseBatch(sizes, batch - 1, room(ingredients), least.floats));
+    planned = networkBytes(network, batch, threads, floats);
+  }
   return {
     batch,
     floats,
@@ -134,7 +141,7 @@ export function planLearning(sizes: LearningSizes): LearningPlan {
 function chooseBatch(sizes: LearningSizes, largest: number, room: number, leastFloats: number) {
   const { network, threads } = sizes;
   const kept = networkBytes(network, 1, threads, Number.MAX_SAFE_INTEGER).floats * 4;
-  // Scratch grows a little with the batch: a part of the room is left for it.
+  // A part of the room is left for scratch.
   const usable = room * 0.9;
   const fits = Math.floor(usable / kept);
   if (fits >= Math.min(largest, 16))

@@ -20,7 +20,6 @@ class Pass {
   readonly columns: number;
   readonly weightIds: ReadonlyMap<string, number>;
   readonly handle: NetworkHandle;
-  readonly bytes: number;
 
   constructor(
     readonly graph: Graph,
@@ -30,7 +29,6 @@ class Pass {
   ) {
     const made = native().createNetwork(graph, batch, threads, '', floats);
     this.handle = made.handle;
-    this.bytes = made.bytes;
     this.columns = graph.values[graph.output]?.columns ?? 0;
     this.weightIds = new Map(graph.weights.map((w, i) => [w.name, i]));
   }
@@ -87,7 +85,7 @@ export class Trainer {
   /**
    * @param batch examples at a time
    * @param floats what a plan of activations may take an example; see `planNetwork`
-   * @throws StockpotError IO where there is not enough memory
+   * @throws StockpotError MEMORY where the system gives not enough
    */
   constructor(
     private readonly network: Network,
@@ -103,7 +101,7 @@ export class Trainer {
         new Pass(network.classes, Math.min(batch, network.numClasses), n, floats);
     } catch (cause) {
       if (!(cause instanceof RangeError)) throw cause;
-      throw new StockpotError('IO', 'out of memory for the network and its gradients', {
+      throw new StockpotError('MEMORY', 'out of memory for the network and its gradients', {
         cause,
         remedy: 'Lower --memory or --batch-size.',
       });
@@ -113,8 +111,9 @@ export class Trainer {
     );
   }
 
-  get bytes(): number {
-    return this.main.bytes + (this.classes?.bytes ?? 0);
+  /** Frees its memory; it cannot be used afterwards. */
+  close(): void {
+    for (const pass of this.passes) native().freeNetwork(pass.handle);
   }
 
   /** Whether the loss depends on a tensor, by its stored name. */

@@ -3,6 +3,7 @@ import { runJob } from '../checkpoint/job.js';
 import { elementCount } from '../checkpoint/shape.js';
 import { OpenSources, type Sources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
+import { chooseDevice } from '../cuda.js';
 import { type Mismatch, StockpotError } from '../errors.js';
 import {
   type Finding,
@@ -43,6 +44,7 @@ export async function execute(
   options: ExecuteOptions,
 ): Promise<MergeResult> {
   const tensors = shards.flatMap((s) => s.tensors);
+  const device = chooseDevice(options.device);
   const sources = options.sources ?? (await OpenSources.open(checkpoints));
   // Tensors of one group share the array of their weights.
   const rows = [...new Set(tensors.map((t) => t.weights))];
@@ -62,6 +64,8 @@ export async function execute(
           ? hashPrefixes(checkpoints, tensors)
           : Array<number>(sources.fileCount).fill(-1),
       ),
+      deviceLibrary: device?.library,
+      deviceIndex: device?.index,
       network: options.network?.handle,
       networkWeights: options.network?.weights,
       op: Float64Array.from(tensors, (t) => OP[t.op]),

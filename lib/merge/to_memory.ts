@@ -33,6 +33,8 @@ export async function mixToMemory(
   try {
     const { findings } = await execute(checkpoints, [{ name: '', tensors: [...tensors] }], {
       ...run,
+      // A few tensors; the bytes are the same on any device.
+      device: undefined,
       onProgress: undefined,
       sink: 'pipe',
       outputs: [{ fd: writeEnd, prefix: new Uint8Array(), path: '' }],

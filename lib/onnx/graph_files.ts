@@ -158,6 +158,8 @@ async function mixToFile(
   const tensors = pieces.map((p) => p.plan);
   const { findings } = await execute(checkpoints, [{ name: '', tensors }], {
     ...run,
+    // The graph's device is another matter.
+    device: undefined,
     onProgress: undefined,
     // Not the sink for files, which would wait for the disk.
     sink: 'pipe',

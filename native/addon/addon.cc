@@ -14,6 +14,7 @@
 #include "../stream/hash_job.h"
 #include "../stream/merge_job.h"
 #include "../stream/read_ahead_job.h"
+#include "backend.h"
 #include "environment.h"
 #include "gram.h"
 #include "held.h"
@@ -188,7 +189,8 @@ Napi::Array strings(Napi::Env env, const std::vector<std::string>& from) {
 }
 
 Napi::Value merge(const Napi::CallbackInfo& info) {
-  const auto job = std::make_shared<MergeJob>(read_plan(info.Env(), info[0].As<Napi::Object>()));
+  const auto spec = info[0].As<Napi::Object>();
+  const auto job = make_merge_job(info.Env(), spec, read_plan(info.Env(), spec));
   return Environment::of(info.Env()).start(info.Env(), job, [job](Napi::Env env) -> Napi::Value {
     Napi::Object o = Napi::Object::New(env);
     o.Set("findings", findings_of(env, *job));
@@ -347,6 +349,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("releaseMemory", Napi::Function::New(env, release_memory));
   exports.Set("readAhead", Napi::Function::New(env, read_ahead));
   exports.Set("resample", Napi::Function::New(env, resample_image));
+  exports.Set("probeBackend", Napi::Function::New(env, probe_backend));
   exports.Set("meanBlock", Napi::Function::New(env, mean_block));
   exports.Set("variants", Napi::Function::New(env, variants));
   exports.Set("sha256Plain", Napi::Function::New(env, sha256_plain_of));

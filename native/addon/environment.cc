@@ -40,6 +40,8 @@ const char* name_of(JobError::Kind kind) {
       return "memory";
     case JobError::Kind::kInput:
       return "input";
+    case JobError::Kind::kDevice:
+      return "device";
     default:
       return "internal";
   }

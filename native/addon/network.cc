@@ -218,7 +218,7 @@ class ForwardJob : public Job {
     const auto lease =
         ThreadBudget::process().take(executor_->threads(), [this] { return stopping(); });
     if (lease.threads() == 0) return;
-    const std::string wrong = executor_->run(inputs_, batch_, out_);
+    const std::string wrong = executor_->run(inputs_, batch_, out_, [this] { return stopping(); });
     if (!wrong.empty()) fail({JobError::Kind::kInput, 0, -1, -1, -1, wrong});
   }
 

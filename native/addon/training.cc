@@ -42,7 +42,8 @@ class BackwardJob : public Job {
         ThreadBudget::process().take(executor_->threads(), [this] { return stopping(); });
     if (lease.threads() == 0) return;
     if (fresh_) executor_->zero_gradients();
-    const std::string wrong = executor_->backward(inputs_, batch_, dout_.data());
+    const std::string wrong =
+        executor_->backward(inputs_, batch_, dout_.data(), [this] { return stopping(); });
     if (!wrong.empty()) fail({JobError::Kind::kInternal, 0, -1, -1, -1, wrong});
   }
 

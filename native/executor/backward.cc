@@ -87,7 +87,7 @@ void Executor::zero_gradients() {
 }
 
 std::string Executor::backward(const std::vector<InputData>& inputs, uint32_t batch,
-                               const float* dout) {
+                               const float* dout, const std::function<bool()>& stop) {
   if (!training_ || ran_ != batch) return "a backward pass must follow a forward pass of its batch";
   ran_ = 0;  // activations are overwritten on the way
   Backward pass{*this, inputs, batch};
@@ -99,11 +99,13 @@ std::string Executor::backward(const std::vector<InputData>& inputs, uint32_t ba
     if (!plan_.last_segment(begin)) {
       for (size_t i = begin; i < end; ++i) {
         // What crosses the border was kept; a linear's room before its activation was not.
+        if (stop()) return "";
         if (!plan_.crosses[graph_.ops[i].out] || plan_.before[i] != kNowhere)
           run_op(i, inputs, batch, true);
       }
     }
     for (size_t i = end; i-- > begin;) {
+      if (stop()) return "";
       if (has_gradient(graph_.ops[i].out)) pass.op(i);
     }
   }

@@ -118,16 +118,16 @@ std::string Executor::check_ids(const std::vector<InputData>& inputs, uint32_t b
   return "";
 }
 
-std::string Executor::run(const std::vector<InputData>& inputs, uint32_t batch, float* out) {
-  const std::string wrong = check_ids(inputs, batch);
-  if (!wrong.empty()) return wrong;
+std::string Executor::begin(const std::vector<InputData>& inputs, uint32_t batch) {
   offsets_ = &plan_.forward;
-  for (size_t i = 0; i < graph_.ops.size(); ++i)
-    run_op(i, inputs, batch, training_ && plan_.last_segment(i));
+  ran_ = 0;
+  return check_ids(inputs, batch);
+}
+
+void Executor::finish(uint32_t batch, float* out) {
   ran_ = batch;
   std::memcpy(out, value(graph_.output),
               graph_.values[graph_.output].size() * batch * sizeof(float));
-  return "";
 }
 
 // `keep`: also what the backward pass needs besides values.

@@ -1,5 +1,6 @@
 #pragma once
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -55,12 +56,26 @@ class Executor {
 
   // Runs `batch` ≤ largest_batch() examples; `out` gets one row of the output's columns an example.
   // Token ids must be within their tables; "" or what is wrong with them.
-  std::string run(const std::vector<InputData>& inputs, uint32_t batch, float* out);
+  // `stop` is asked before each operation; where it says yes, the rest is left out and so is `out`.
+  template <class Stop>
+  std::string run(const std::vector<InputData>& inputs, uint32_t batch, float* out,
+                  const Stop& stop) {
+    const std::string wrong = begin(inputs, batch);
+    if (!wrong.empty()) return wrong;
+    for (size_t i = 0; i < graph_.ops.size(); ++i) {
+      if (stop()) return "";
+      run_op(i, inputs, batch, training_ && plan_.last_segment(i));
+    }
+    finish(batch, out);
+    return "";
+  }
 
   // Adds the derivatives of a loss by each weight to the gradients: `dout` has its derivatives by
   // the output of the run just before, which had the same inputs and batch. The sums over the
   // batch's rows are taken in order, so they do not depend on the threads. Once for each run.
-  std::string backward(const std::vector<InputData>& inputs, uint32_t batch, const float* dout);
+  // `stop` as for run(); the gradients are then worth nothing.
+  std::string backward(const std::vector<InputData>& inputs, uint32_t batch, const float* dout,
+                       const std::function<bool()>& stop);
 
   void zero_gradients();
   // As the weight is stored, row-major.
@@ -72,6 +87,8 @@ class Executor {
 
  private:
   void allocate();
+  std::string begin(const std::vector<InputData>& inputs, uint32_t batch);
+  void finish(uint32_t batch, float* out);
 
   float* value(int32_t v) { return arena_.data() + (*offsets_)[v] * batch_; }
   const float* weight(int32_t w) const { return weights_[w].data(); }

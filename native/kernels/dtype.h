@@ -2,6 +2,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "host_device.h"
+
 namespace stockpot {
 
 // Element types. The numbers are those of lib/checkpoint/dtype.ts.
@@ -24,9 +26,9 @@ enum class DType : uint8_t {
 };
 constexpr int kDTypeCount = 15;
 
-constexpr bool is_float(DType t) { return t <= DType::kF8E5M2; }
+STOCKPOT_HD constexpr bool is_float(DType t) { return t <= DType::kF8E5M2; }
 
-constexpr size_t byte_size(DType t) {
+STOCKPOT_HD constexpr size_t byte_size(DType t) {
   switch (t) {
     case DType::kF64:
     case DType::kI64:
@@ -47,7 +49,7 @@ constexpr size_t byte_size(DType t) {
 }
 
 // Bits of the significand, the hidden one included.
-constexpr int significand_bits(DType t) {
+STOCKPOT_HD constexpr int significand_bits(DType t) {
   switch (t) {
     case DType::kF64:
       return 53;

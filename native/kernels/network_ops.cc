@@ -51,9 +51,22 @@ void pack_rows(const float* from, size_t ld, size_t n, size_t k, size_t panel, f
 
 namespace {
 
-// `n` floats, and zeros up to `all`.
+// `n` floats, and zeros up to `all`. The sizes of whole panels and tiles are a few instructions; a
+// call for each of them costs as much as the copy.
 void copy_padded(const float* from, size_t n, size_t all, float* to) {
-  std::memcpy(to, from, n * sizeof(float));
+  switch (n) {
+    case 32:
+      std::memcpy(to, from, 32 * sizeof(float));
+      break;
+    case 16:
+      std::memcpy(to, from, 16 * sizeof(float));
+      break;
+    case 14:
+      std::memcpy(to, from, 14 * sizeof(float));
+      break;
+    default:
+      std::memcpy(to, from, n * sizeof(float));
+  }
   if (n < all) std::memset(to + n, 0, (all - n) * sizeof(float));
 }
 

@@ -19,6 +19,7 @@ struct JobError {
     kAborted,
     kMemory,
     kInput,  // the data given to a network
+    kDevice,
     kInternal
   } kind = Kind::kNone;
   int error_number = 0;

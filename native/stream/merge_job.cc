@@ -30,17 +30,6 @@ size_t out_bytes(const Segment& s) { return s.op == Op::kCompare ? 0 : byte_size
 
 }  // namespace
 
-// One worker's buffers and the inputs of the segment that it is at.
-struct MergeJob::Worker {
-  explicit Worker(const std::vector<int>& files) : reader(files) {}
-  SourceReader reader;
-  std::vector<std::vector<uint8_t>> blocks;  // k
-  std::vector<const uint8_t*> inputs;        // of those that take part
-  std::vector<DType> dtypes;
-  std::vector<double> weights;
-  std::vector<int32_t> positions;
-};
-
 MergeJob::MergeJob(MergePlan plan) : plan_(std::move(plan)), input_hashes_(plan_.files.size()) {}
 MergeJob::~MergeJob() = default;
 
@@ -107,6 +96,8 @@ void MergeJob::work() {
     choose_sizes();
   }
   cut_into_chunks();
+  prepare();
+  if (stopping()) return;
   hashes_.resize(plan_.outputs.size());
   // The writer and the prefetcher mostly wait, so they come on top of the workers.
   // Asking may itself wait, where the disk's queue is full: several ask, each for some of the
@@ -191,6 +182,7 @@ void MergeJob::compute(uint32_t) {
     Slot& slot = slots_[index % slots_.size()];
     slot.data.resize(std::max(slot.data.size(), chunk.bytes));
     uint8_t* out = slot.data.data();
+    slot.bytes = out;
     for (size_t p = 0; p < chunk.pieces && !stopping(); ++p) {
       const Piece& piece = pieces_[chunk.first_piece + p];
       compute_piece(w, piece, out);
@@ -201,6 +193,12 @@ void MergeJob::compute(uint32_t) {
     cold_ = cold_ || w.reader.waited();
     changed_.notify_all();
   }
+}
+
+void MergeJob::read_failed(int error, const Source& source, uint32_t segment) {
+  const bool is_short = error == kShortRead;
+  fail({is_short ? JobError::Kind::kShortRead : JobError::Kind::kRead, is_short ? 0 : error,
+        source.file, static_cast<int64_t>(segment), -1, "read"});
 }
 
 void MergeJob::compute_piece(Worker& w, const Piece& piece, uint8_t* out) {
@@ -234,15 +232,10 @@ void MergeJob::compute_piece(Worker& w, const Piece& piece, uint8_t* out) {
       std::vector<uint8_t>& buffer = w.blocks[static_cast<size_t>(w.positions[j])];
       if (buffer.size() < block_bytes_) buffer.resize(block_bytes_);
       const int error = w.reader.read(source, first, n, buffer.data());
-      if (error) {
-        const bool is_short = error == kShortRead;
-        fail({is_short ? JobError::Kind::kShortRead : JobError::Kind::kRead, is_short ? 0 : error,
-              source.file, static_cast<int64_t>(piece.segment), -1, "read"});
-        return;
-      }
+      if (error) return read_failed(error, source, piece.segment);
       w.inputs[j] = buffer.data();
       const size_t bytes = n * byte_size(source.dtype);
-      if (input_hashes_.active(static_cast<size_t>(source.file))) {
+      if (w.feeds_hashes && input_hashes_.active(static_cast<size_t>(source.file))) {
         input_hashes_.feed(static_cast<size_t>(source.file),
                            source.offset + first * byte_size(source.dtype), buffer.data(), bytes,
                            [this] { return stopping(); });
@@ -358,9 +351,10 @@ void MergeJob::write() {
       }
       const Chunk& chunk = chunks_[next];
       const bool compares = plan_.segments[pieces_[chunk.first_piece].segment].op == Op::kCompare;
+      if (!complete(next, slot)) return;
       if (!compares) {
-        if (hashes) hash.update(slot.data.data(), chunk.bytes);
-        if (!emit(output, slot.data.data(), chunk.bytes, &chunk, &offset)) return;
+        if (hashes) hash.update(slot.bytes, chunk.bytes);
+        if (!emit(output, slot.bytes, chunk.bytes, &chunk, &offset)) return;
       }
       const std::lock_guard<std::mutex> lock(mutex_);
       slot.full = false;

@@ -33,7 +33,6 @@ class MergeJob : public Job {
   void work() override;
   void wake() override;
 
- private:
   struct Piece {
     uint32_t segment;
     uint64_t first, count;  // elements
@@ -45,15 +44,36 @@ class MergeJob : public Job {
   };
   struct Slot {
     std::vector<uint8_t> data;
+    const uint8_t* bytes = nullptr;  // the result: of data, or memory of whoever computes
     bool full = false;
   };
-  struct Worker;
+  // One worker's buffers and the inputs of the segment that it is at.
+  struct Worker {
+    explicit Worker(const std::vector<int>& files) : reader(files) {}
+    SourceReader reader;
+    std::vector<std::vector<uint8_t>> blocks;  // k
+    std::vector<const uint8_t*> inputs;        // of those that take part
+    std::vector<DType> dtypes;
+    std::vector<double> weights;
+    std::vector<int32_t> positions;
+    bool feeds_hashes = true;  // false where the bytes were hashed already
+  };
 
-  void choose_sizes();
-  uint64_t buffer_bytes() const;  // of all workers' blocks and the ring
+  // For those who compute elsewhere: sets chunk_bytes_ and the number of slots; may prepare once
+  // the chunks are known; computes chunks, in order, until there are none (on threads 1 …
+  // threads_); and finishes a chunk on the writer's thread before it is written.
+  virtual void choose_sizes();
+  virtual void prepare() {}
+  virtual void compute(uint32_t index);
+  virtual bool complete(size_t chunk, Slot&) {
+    (void)chunk;
+    return true;
+  }
+
+  virtual uint64_t buffer_bytes() const;  // of all workers' blocks and the ring
   void cut_into_chunks();
-  void compute(uint32_t index);
   void compute_piece(Worker& w, const Piece& piece, uint8_t* out);
+  void read_failed(int error, const Source& source, uint32_t segment);
   void write();
   bool emit(uint32_t output, const uint8_t* data, size_t bytes, const Chunk* chunk,
             uint64_t* offset);

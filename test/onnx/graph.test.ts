@@ -225,6 +225,10 @@ it('tells of the examples that were run', async () => {
   expect(told.at(-1)).toBeGreaterThan(1);
 });
 
+interface Method {
+  sets: { heldout: { loss: { value: number } } };
+}
+
 describe('on the command line', () => {
   it('evaluate, predict, ensemble and greedy take --graph', async () => {
     const graph = ['--data', data, '--graph', fixture('mixer-folded.onnx'), '--json'];
@@ -257,7 +261,7 @@ describe('on the command line', () => {
     expect((await stockpot(['evaluate', ...models, ...wrong])).code).toBe(1);
   });
 
-  it('angles, landscape and gap take --graph, and see the losses that evaluate sees', async () => {
+  it('angles, landscape, gap and compare take --graph, and see the losses that evaluate sees', async () => {
     const graph = ['--data', data, '--graph', fixture('mixer-folded.onnx')];
     const models = pair('mixer');
     const { out: alone } = await json(['evaluate', ...models, ...graph]);
@@ -269,6 +273,12 @@ describe('on the command line', () => {
     expect(ends.map((s: Record<string, { loss: number }>) => s.heldout?.loss)).toEqual(losses);
     const { out: gap } = await json(['gap', ...models, ...graph, '--alphas', '0']);
     expect(gap.points[0].soupLoss).toBeCloseTo(losses[0], 6);
+    const { code, out } = await json(['compare', ...models, ...graph, '--resamples', '100']);
+    expect([code, out.flops]).toEqual([0, null]);
+    const kinds = (kind: string) => out.methods.filter((m: { kind: string }) => m.kind === kind);
+    const single = kinds('individual').map((m: Method) => m.sets.heldout.loss.value);
+    expect(new Set(single)).toEqual(new Set(losses));
+    expect(kinds('learned')).toHaveLength(1);
   });
 
   it('a device that ONNX Runtime lacks is refused, with what to install', async () => {

@@ -69,7 +69,7 @@ describe('commands in the documentation', () => {
   test.each(written)('run as pasted: $name', ({ name, lines }) => {
     const cwd = join(folder, name.replace(/\W/g, '-'));
     const digits = join(cwd, 'examples/digits');
-    for (const part of ['base', 'ingredients', 'heldout', 'test.tar']) {
+    for (const part of ['base', 'ingredients', 'heldout', 'test.tar', 'test-noise.tar']) {
       cpSync(join(root, 'examples/digits', part), join(digits, part), { recursive: true });
     }
     const network = 'examples/own_network';
@@ -136,6 +136,8 @@ describe('docs/cli.md', () => {
     predict: [
       'predict examples/digits/base --data examples/digits/heldout -o p.safetensors --json',
     ],
+    compare: ['compare examples/digits/base --data examples/digits/heldout --json'],
+    report: ['report examples/digits/base -o report.html --json'],
     angles: [
       'angles examples/digits/base examples/digits/base --data examples/digits/heldout --json',
       'angles examples/digits/base examples/digits/base --dry-run --json',

@@ -38,7 +38,7 @@ describe('the packed package', () => {
     ];
     expect(packed.files).toEqual(expect.arrayContaining(wanted));
     const places =
-      /^(dist|docs|native|prebuilds)\/|^(package\.json|binding\.gyp|CMakeLists\.txt|LICENSE|\w+\.md)$/;
+      /^(cmake|dist|docs|native|prebuilds)\/|^(package\.json|binding\.gyp|CMakeLists\.txt|LICENSE|\w+\.md)$/;
     expect(packed.files.filter((f) => !places.test(f))).toEqual([]);
   });
 
@@ -52,6 +52,15 @@ describe('the packed package', () => {
       ...Object.values(read.exports['.']).flatMap((e) => Object.values(e as object)),
     ].map((f: string) => f.replace(/^\.\//, ''));
     expect(packed.files).toEqual(expect.arrayContaining(named));
+  });
+
+  test('reports without the optional charts, as far as that goes', () => {
+    // installOffline links what is needed and nothing that is optional.
+    consumer.write('plain.json', JSON.stringify({ checkpoints: ['a', 'b'], points: [] }));
+    const html = consumer.cli('report', 'plain.json', '-o', 'report.html');
+    expect(html.status).toBe(1);
+    expect(html.stderr).toContain('npm install vega vega-lite');
+    expect(consumer.cli('report', 'plain.json', '-o', 'again.json').status).toBe(0);
   });
 
   test('makes a soup from an ES module', () => {

@@ -244,7 +244,7 @@ describe('what is refused', () => {
     [{ evaluator: {} as never }, 'USAGE', 'expected an evaluator'],
     [{ evaluator: () => ({ metrics: { accuracy: 1 } }) }, 'USAGE', 'to give the metric loss'],
     [{ exclude: ['classifier.*'] }, 'MISMATCH', 'the soup has no tensor "classifier.weight"'],
-    [{ memory: 2 ** 20 }, 'IO', 'out of memory: a gradient step needs'],
+    [{ memory: 2 ** 20 }, 'MEMORY', 'out of memory: a gradient step needs'],
   ])('%o: %s', async (options, code, message) => {
     const e = await failure(learn(at('refused.safetensors'), options), code);
     expect(e.message).toContain(message);

@@ -8,43 +8,11 @@
 // inputs of an element, the largest and the least exponent lie close enough, every float64 addition
 // is exact, and the plain definition holds. Where they do not, or where something is not finite or
 // overflows, the group of lanes is handed to the reference.
-#include "../mean.h"
+#include "../exact_span.h"
 
 namespace stockpot::vector {
 
 constexpr int32_t kInfinityBits = 0x7F800000;
-
-// The least float64 magnitude that rounds to infinity in t.
-inline double overflow_threshold(DType t) {
-  switch (t) {
-    case DType::kF16:
-      return 65520.0;
-    case DType::kBF16:
-      return 0x1.FFp127;
-    case DType::kF32:
-      return 0x1.FFFFFFp127;
-    default:
-      return __builtin_inf();
-  }
-}
-
-// Largest difference of two float32 bit patterns (as integers, one in 2^23 an exponent step) for
-// which k addends of the types at hand sum exactly: each is a multiple of 2^(e_min - p + 1), and
-// sums stay below k·2^(e_max + 1).
-inline int32_t exact_span(const MeanArgs& a) {
-  int bits = 0;
-  bool half = true;
-  for (uint32_t i = 0; i < a.k; ++i) {
-    const int b = significand_bits(a.dtypes[i]);
-    bits = b > bits ? b : bits;
-    half = half && b <= 11 && a.dtypes[i] != DType::kBF16;
-  }
-  if (half && a.k <= kAlwaysExactHalfInputs) return 0x7FFFFFFF;
-  int log2_k = 0;
-  while ((uint64_t{1} << log2_k) < a.k) ++log2_k;
-  const int span = 53 - bits - log2_k;
-  return span <= 0 ? 0 : span << 23;  // a span of 0 sends every group to the reference
-}
 
 template <class V, DType T>
 struct OneType {
@@ -96,7 +64,7 @@ struct Constants {
       : divisor(V::set(static_cast<double>(a.k))),
         reciprocal(V::set(1.0 / a.k)),
         threshold(V::set(overflow_threshold(Out))),
-        span(exact_span(a)),
+        span(exact_span(a.dtypes, a.k)),
         power_of_two((a.k & (a.k - 1)) == 0) {}
 
   // By a power of two, multiplying gives the very same bits and does not wait for the slow divider.

@@ -137,6 +137,11 @@ void finish_row(const Gemm& g, size_t row, size_t at, size_t columns, float* til
   }
 }
 
+inline bool is_empty(const Epilogue& e) {
+  return !e.bias && !e.before && e.activation == Activation::kNone && !e.scale && !e.multiply &&
+         !e.residual;
+}
+
 // Rows [row, row + kRows) of one panel, depth [from, to) of the chain. Between two parts of a chain
 // its sums lie in C, which keeps their bits.
 template <class V, int kRows, bool kAcross>
@@ -172,8 +177,9 @@ void tile(const Gemm& g, size_t row, size_t panel, size_t from, size_t to) {
     }
     a += kAcross ? step : 1;
   }
+  const bool store = columns == kPanel && (to < g.k || is_empty(g.epilogue));
   for (int r = 0; r < kRows; ++r) {
-    if (to < g.k && columns == kPanel) {
+    if (store) {
       float* c = g.c + (row + r) * g.ldc + at;
       V::store(c, sum[r][0]);
       V::store(c + V::kLanes, sum[r][1]);

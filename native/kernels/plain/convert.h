@@ -1,19 +1,21 @@
 #pragma once
 // Conversions between stored element types and float64, one element at a time, by integer
-// arithmetic on the bits: the reference that the vector variants are tested against.
+// arithmetic on the bits: the reference that the vector variants are tested against, and what a GPU
+// does where its own fast way does not apply.
 #include <cstdint>
 #include <cstring>
 
 #include "../dtype.h"
+#include "arithmetic.h"
 
 namespace stockpot::plain {
 
-inline double from_bits64(uint64_t u) {
+STOCKPOT_HD inline double from_bits64(uint64_t u) {
   double d;
   std::memcpy(&d, &u, 8);
   return d;
 }
-inline uint64_t to_bits64(double d) {
+STOCKPOT_HD inline uint64_t to_bits64(double d) {
   uint64_t u;
   std::memcpy(&u, &d, 8);
   return u;
@@ -26,7 +28,7 @@ struct Layout {
   bool ieee;
 };
 
-constexpr Layout layout(DType t) {
+STOCKPOT_HD constexpr Layout layout(DType t) {
   switch (t) {
     case DType::kF64:
       return {11, 52, true};
@@ -43,14 +45,14 @@ constexpr Layout layout(DType t) {
   }
 }
 
-inline uint64_t load_bits(const uint8_t* p, size_t bytes) {
+STOCKPOT_HD inline uint64_t load_bits(const uint8_t* p, size_t bytes) {
   uint64_t u = 0;
   std::memcpy(&u, p, bytes);  // little-endian, as the files are
   return u;
 }
 
 // The value of one stored element. Exact for every type.
-inline double load(DType t, const uint8_t* p) {
+STOCKPOT_HD inline double load(DType t, const uint8_t* p) {
   if (t == DType::kF64) return from_bits64(load_bits(p, 8));
   const Layout f = layout(t);
   const uint64_t u = load_bits(p, byte_size(t));
@@ -75,7 +77,7 @@ inline double load(DType t, const uint8_t* p) {
 
 // Rounds q to nearest even, directly from float64 (no intermediate type), into the bits of t, one
 // of F64, F32, F16, BF16. Sets *overflow where a finite q rounds to infinity.
-inline uint64_t round_to(DType t, double q, bool* overflow) {
+STOCKPOT_HD inline uint64_t round_to(DType t, double q, bool* overflow) {
   const Layout f = layout(t);
   const uint64_t u = to_bits64(q);
   const int width = f.exponent_bits + f.mantissa_bits;
@@ -114,6 +116,8 @@ inline uint64_t round_to(DType t, double q, bool* overflow) {
   return sign | static_cast<uint64_t>(bits);
 }
 
-inline void store(DType t, uint8_t* p, uint64_t bits) { std::memcpy(p, &bits, byte_size(t)); }
+STOCKPOT_HD inline void store(DType t, uint8_t* p, uint64_t bits) {
+  std::memcpy(p, &bits, byte_size(t));
+}
 
 }  // namespace stockpot::plain

@@ -1,0 +1,171 @@
+#pragma once
+/* The C interface between stockpot and a library that computes on a device, such as
+ * libstockpot-cuda.so. The library exports one symbol, STOCKPOT_BACKEND_SYMBOL, a function of type
+ * stockpot_backend_entry. Plain C types only: the two sides may be built by different compilers.
+ *
+ * Version: both sides must have the same STOCKPOT_BACKEND_VERSION; it is raised with every change
+ * that is not an addition at the end of `struct stockpot_backend` (whose `size` tells how much of
+ * it the library knows).
+ *
+ * Functions that can fail return 0, or a stockpot_status and fill *failure. All functions may be
+ * called from any thread. Device addresses are plain numbers.
+ */
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define STOCKPOT_BACKEND_VERSION 1u
+#define STOCKPOT_BACKEND_SYMBOL "stockpot_backend_v1"
+
+enum stockpot_status {
+  STOCKPOT_OK = 0,
+  STOCKPOT_NO_DRIVER = 1,     /* the driver's library is not there */
+  STOCKPOT_OLD_DRIVER = 2,    /* it is older than the runtime that the library was built with */
+  STOCKPOT_NO_DEVICE = 3,     /* the driver sees no device */
+  STOCKPOT_OLD_DEVICE = 4,    /* the device is older than all code in the library */
+  STOCKPOT_OUT_OF_MEMORY = 5, /* bytes_asked and bytes_free are set */
+  STOCKPOT_INVALID = 6,       /* a mistake of the caller */
+  STOCKPOT_FAILED = 7         /* anything else; `message` has the driver's words */
+};
+
+struct stockpot_failure {
+  uint32_t status;
+  uint32_t reserved;
+  uint64_t bytes_asked, bytes_free;
+  char message[256];
+};
+
+/* What the library finds on this machine. Fills `status`, and with STOCKPOT_OK everything. */
+struct stockpot_probe {
+  uint32_t status;
+  int32_t device_count;
+  int32_t driver_version;   /* as the driver gives it, e.g. 13000; 0: unknown */
+  int32_t runtime_version;  /* that the library was built with */
+  uint64_t matmul_version;  /* of the matrix product library (cuBLASLt); 0: not found */
+  char message[256];        /* why status is not 0 */
+  char matmul_message[256]; /* why matmul_version is 0: what was looked for */
+};
+
+struct stockpot_device_info {
+  char name[128];
+  uint64_t memory_total, memory_free; /* bytes */
+  int32_t major, minor;               /* compute capability */
+  int32_t multiprocessors;
+  int32_t usable; /* the library has code for it */
+};
+
+/* Each context has three streams; work on one stream runs in order. */
+enum stockpot_stream { STOCKPOT_COMPUTE = 0, STOCKPOT_COPY_IN = 1, STOCKPOT_COPY_OUT = 2 };
+
+enum stockpot_operation {
+  /* Per tensor: out = the mean or weighted sum of its inputs, as native/kernels/mean.h defines it.
+   * Result: one stockpot_mean_report a tensor. */
+  STOCKPOT_MEAN = 0,
+  /* result[group · k + i] = sum of other · input_i over the group's tensors: float64 products
+   * and sums, in an order that follows from the shapes and types alone. */
+  STOCKPOT_DOTS = 1,
+  /* result[(group · k + i) · k + j] = sum of d_i · d_j with d_i = input_i - other (or input_i
+   * where other is 0), in the same way. */
+  STOCKPOT_GRAM = 2
+};
+
+struct stockpot_input {
+  uint64_t data;  /* device address; fast where it is a multiple of 16 */
+  uint32_t dtype; /* native/kernels/dtype.h, floating-point */
+  uint32_t reserved;
+};
+
+struct stockpot_tensor {
+  uint64_t elements;
+  uint32_t first_input; /* position of its first input in stockpot_plan_spec::inputs */
+  uint32_t inputs;      /* k; the same for all tensors of DOTS and GRAM */
+  int32_t
+      weights; /* MEAN: row of stockpot_plan_spec::weights where its first weight is, -1: equal */
+  uint32_t group; /* DOTS, GRAM: not falling from tensor to tensor */
+  uint64_t out;   /* MEAN: device address of the result; overlaps no input */
+  uint64_t
+      second; /* MEAN: and of a copy of it in another type, rounded from the same float64; or 0 */
+  uint64_t other;                   /* DOTS: the vector; GRAM: the reference or 0 */
+  uint32_t out_dtype, second_dtype; /* F64, F32, F16, BF16 */
+  uint32_t other_dtype;
+  uint32_t reserved;
+};
+
+/* What a mean saw on its way, added to what is there. The host zeroes it. */
+struct stockpot_mean_report {
+  uint64_t nonfinite; /* elements with a NaN or infinite input */
+  uint64_t overflows; /* finite means that out_dtype cannot hold */
+};
+
+/* All tables lie in host memory and are copied by plan_create. */
+struct stockpot_plan_spec {
+  uint32_t size; /* of this struct */
+  uint32_t operation;
+  uint32_t tensor_count, input_count, weight_count, group_count;
+  const struct stockpot_tensor* tensors;
+  const struct stockpot_input* inputs;
+  const double* weights; /* weight_count numbers */
+  uint64_t result;       /* device address, see stockpot_operation */
+};
+
+struct stockpot_context;
+struct stockpot_plan;
+struct stockpot_event;
+
+struct stockpot_backend {
+  uint32_t version, size;
+  const char* name; /* "cuda" */
+
+  void (*probe)(struct stockpot_probe*);
+  int (*device)(uint32_t index, struct stockpot_device_info*, struct stockpot_failure*);
+
+  int (*open)(uint32_t device, struct stockpot_context**, struct stockpot_failure*);
+  void (*close)(struct stockpot_context*); /* waits for all work and frees everything */
+  int (*synchronize)(struct stockpot_context*, struct stockpot_failure*);
+  int (*memory)(struct stockpot_context*, uint64_t* free_bytes, uint64_t* total_bytes,
+                struct stockpot_failure*);
+
+  int (*allocate)(struct stockpot_context*, uint64_t bytes, uint64_t* address,
+                  struct stockpot_failure*);
+  void (*release)(struct stockpot_context*, uint64_t address);
+  /* Host memory that is copied at full speed while other work runs. */
+  int (*allocate_host)(struct stockpot_context*, uint64_t bytes, void**, struct stockpot_failure*);
+  void (*release_host)(struct stockpot_context*, void*);
+
+  /* Start a copy and return. Host memory must stay as it is until an event after it has passed. */
+  int (*copy_in)(struct stockpot_context*, uint32_t stream, uint64_t to, const void* from,
+                 uint64_t bytes, struct stockpot_failure*);
+  int (*copy_out)(struct stockpot_context*, uint32_t stream, void* to, uint64_t from,
+                  uint64_t bytes, struct stockpot_failure*);
+  int (*fill_zero)(struct stockpot_context*, uint32_t stream, uint64_t to, uint64_t bytes,
+                   struct stockpot_failure*);
+
+  int (*event_create)(struct stockpot_context*, struct stockpot_event**, struct stockpot_failure*);
+  void (*event_destroy)(struct stockpot_context*, struct stockpot_event*);
+  int (*event_record)(struct stockpot_context*, struct stockpot_event*, uint32_t stream,
+                      struct stockpot_failure*);
+  int (*event_wait)(struct stockpot_context*, struct stockpot_event*, struct stockpot_failure*);
+  int (*stream_wait)(struct stockpot_context*, uint32_t stream, struct stockpot_event*,
+                     struct stockpot_failure*);
+  /* Milliseconds between two events that have passed. */
+  int (*event_elapsed)(struct stockpot_context*, struct stockpot_event* first,
+                       struct stockpot_event* last, double* milliseconds, struct stockpot_failure*);
+
+  /* A plan is made once and run often, on one stream at a time. */
+  int (*plan_create)(struct stockpot_context*, const struct stockpot_plan_spec*,
+                     struct stockpot_plan**, struct stockpot_failure*);
+  /* Puts the work on the stream and returns. weights: new ones (weight_count numbers), or NULL. */
+  int (*plan_run)(struct stockpot_context*, struct stockpot_plan*, const double* weights,
+                  uint32_t stream, struct stockpot_failure*);
+  /* When all its work has passed. */
+  void (*plan_destroy)(struct stockpot_context*, struct stockpot_plan*);
+};
+
+/* The library's functions, or NULL where it does not have that version. */
+typedef const struct stockpot_backend* (*stockpot_backend_entry)(uint32_t version);
+
+#ifdef __cplusplus
+}
+#endif

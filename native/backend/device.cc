@@ -1,0 +1,136 @@
+#include "device.h"
+
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+namespace stockpot {
+namespace {
+
+std::string gigabytes(uint64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2f GB", static_cast<double>(bytes) / 1e9);
+  return text;
+}
+
+std::string words(const stockpot_failure& f) {
+  std::string message(f.message, strnlen(f.message, sizeof(f.message)));
+  if (f.status == STOCKPOT_OUT_OF_MEMORY) {
+    message +=
+        " (asked for " + gigabytes(f.bytes_asked) + ", free are " + gigabytes(f.bytes_free) + ")";
+  }
+  return message;
+}
+
+void check(int status, const stockpot_failure& failure) {
+  if (status) throw DeviceError(failure);
+}
+
+}  // namespace
+
+DeviceError::DeviceError(const stockpot_failure& f)
+    : std::runtime_error(words(f)), status(f.status) {}
+
+Device::Device(const stockpot_backend* backend, uint32_t index) : backend_(backend) {
+  stockpot_failure failure{};
+  check(backend_->open(index, &context_, &failure), failure);
+}
+
+Device::~Device() { backend_->close(context_); }
+
+Device::Memory::Memory(Device& device, uint64_t bytes) {
+  stockpot_failure failure{};
+  check(device.backend_->allocate(device.context_, bytes, &address_, &failure), failure);
+  device_ = &device;
+}
+Device::Memory& Device::Memory::operator=(Memory&& other) noexcept {
+  std::swap(device_, other.device_);
+  std::swap(address_, other.address_);
+  return *this;
+}
+Device::Memory::~Memory() {
+  if (device_) device_->backend_->release(device_->context_, address_);
+}
+
+Device::HostMemory::HostMemory(Device& device, uint64_t bytes) {
+  stockpot_failure failure{};
+  check(device.backend_->allocate_host(device.context_, bytes, &data_, &failure), failure);
+  device_ = &device;
+}
+Device::HostMemory& Device::HostMemory::operator=(HostMemory&& other) noexcept {
+  std::swap(device_, other.device_);
+  std::swap(data_, other.data_);
+  return *this;
+}
+Device::HostMemory::~HostMemory() {
+  if (device_) device_->backend_->release_host(device_->context_, data_);
+}
+
+Device::Event::Event(Device& device) {
+  stockpot_failure failure{};
+  check(device.backend_->event_create(device.context_, &event_, &failure), failure);
+  device_ = &device;
+}
+Device::Event& Device::Event::operator=(Event&& other) noexcept {
+  std::swap(device_, other.device_);
+  std::swap(event_, other.event_);
+  return *this;
+}
+Device::Event::~Event() {
+  if (device_) device_->backend_->event_destroy(device_->context_, event_);
+}
+void Device::Event::record(uint32_t stream) const {
+  stockpot_failure failure{};
+  check(device_->backend_->event_record(device_->context_, event_, stream, &failure), failure);
+}
+void Device::Event::wait() const {
+  stockpot_failure failure{};
+  check(device_->backend_->event_wait(device_->context_, event_, &failure), failure);
+}
+void Device::Event::hold(uint32_t stream) const {
+  stockpot_failure failure{};
+  check(device_->backend_->stream_wait(device_->context_, stream, event_, &failure), failure);
+}
+
+Device::Plan::Plan(Device& device, const stockpot_plan_spec& spec) {
+  stockpot_failure failure{};
+  check(device.backend_->plan_create(device.context_, &spec, &plan_, &failure), failure);
+  device_ = &device;
+}
+Device::Plan& Device::Plan::operator=(Plan&& other) noexcept {
+  std::swap(device_, other.device_);
+  std::swap(plan_, other.plan_);
+  return *this;
+}
+Device::Plan::~Plan() {
+  if (device_) device_->backend_->plan_destroy(device_->context_, plan_);
+}
+void Device::Plan::run(const double* weights, uint32_t stream) const {
+  stockpot_failure failure{};
+  check(device_->backend_->plan_run(device_->context_, plan_, weights, stream, &failure), failure);
+}
+
+void Device::copy_in(uint32_t stream, uint64_t to, const void* from, uint64_t bytes) {
+  stockpot_failure failure{};
+  check(backend_->copy_in(context_, stream, to, from, bytes, &failure), failure);
+}
+void Device::copy_out(uint32_t stream, void* to, uint64_t from, uint64_t bytes) {
+  stockpot_failure failure{};
+  check(backend_->copy_out(context_, stream, to, from, bytes, &failure), failure);
+}
+void Device::fill_zero(uint32_t stream, uint64_t to, uint64_t bytes) {
+  stockpot_failure failure{};
+  check(backend_->fill_zero(context_, stream, to, bytes, &failure), failure);
+}
+void Device::synchronize() {
+  stockpot_failure failure{};
+  check(backend_->synchronize(context_, &failure), failure);
+}
+uint64_t Device::free_memory() {
+  stockpot_failure failure{};
+  uint64_t free_bytes = 0, total = 0;
+  check(backend_->memory(context_, &free_bytes, &total, &failure), failure);
+  return free_bytes;
+}
+
+}  // namespace stockpot

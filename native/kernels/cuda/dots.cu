@@ -1,0 +1,63 @@
+#include "dots_thread.h"
+#include "launch.h"
+#include "sums.h"
+
+namespace stockpot::cuda {
+namespace {
+
+constexpr int kBlocks = 2;
+
+template <Types kTypes>
+__global__ void __launch_bounds__(kThreads, kBlocks) dots_kernel(const __grid_constant__ Tables t) {
+  __shared__ double shared[kWarps * kDotsBatch];
+  for (uint64_t tile = blockIdx.x; tile < t.tiles; tile += gridDim.x) {
+    const Facts& facts = find_tensor(t.facts, t.fact_count, tile);
+    double* row = t.partial + (facts.first_tile + tile - facts.launch_tile) * t.k;
+    for (uint32_t first = 0; first < t.k; first += kDotsBatch) {
+      double sum[kDotsBatch], total = 0;
+      dots_thread<kTypes>(t, facts, tile, first, threadIdx.x, sum);
+      sum_block<kDotsBatch>(sum, shared, &total);
+      if (threadIdx.x < kDotsBatch && first + threadIdx.x < t.k) row[first + threadIdx.x] = total;
+    }
+  }
+}
+
+// One block adds up one product of one group.
+__global__ void __launch_bounds__(kThreads)
+    group_kernel(const __grid_constant__ Tables t, const uint64_t* group_tiles) {
+  __shared__ double shared[kWarps];
+  const uint32_t group = blockIdx.x / t.k, i = blockIdx.x % t.k;
+  double total = 0;
+  double sum[1] = {
+      sum_of_thread(t.partial + i, t.k, group_tiles[group], group_tiles[group + 1], threadIdx.x)};
+  sum_block<1>(sum, shared, &total);
+  if (threadIdx.x == 0) reinterpret_cast<double*>(t.result)[blockIdx.x] = total;
+}
+
+}  // namespace
+
+cudaError_t launch_dots(const Tables& t, Types types, DeviceShape device, cudaStream_t stream) {
+  const unsigned blocks = blocks_for(t.tiles, kBlocks * device.multiprocessors);
+  switch (types) {
+    case Types::kF32:
+      dots_kernel<Types::kF32><<<blocks, kThreads, 0, stream>>>(t);
+      break;
+    case Types::kF16:
+      dots_kernel<Types::kF16><<<blocks, kThreads, 0, stream>>>(t);
+      break;
+    case Types::kBF16:
+      dots_kernel<Types::kBF16><<<blocks, kThreads, 0, stream>>>(t);
+      break;
+    default:
+      dots_kernel<Types::kOther><<<blocks, kThreads, 0, stream>>>(t);
+  }
+  return cudaGetLastError();
+}
+
+cudaError_t sum_dots(const Tables& t, const uint64_t* group_tiles, uint32_t groups,
+                     cudaStream_t stream) {
+  group_kernel<<<groups * t.k, kThreads, 0, stream>>>(t, group_tiles);
+  return cudaGetLastError();
+}
+
+}  // namespace stockpot::cuda

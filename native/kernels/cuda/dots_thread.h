@@ -1,0 +1,86 @@
+#pragma once
+// What one thread adds up for one tile of the dot products of `other` (a gradient) with kDotsBatch
+// of the inputs. A product of two values of at most 24 bits is exact in float64, and the fused
+// multiply-add rounds the sum once.
+#include "tables.h"
+#include "values.h"
+
+namespace stockpot::cuda {
+
+constexpr int kDotsBatch = 8;
+
+// Where `other` and its kCount elements come from: float32 by vectors, else one by one.
+template <int kCount>
+STOCKPOT_HD inline void load_other(const stockpot_tensor& tensor, uint64_t e, double* g) {
+  if (tensor.other_dtype == static_cast<uint32_t>(DType::kF32)) {
+    STOCKPOT_UNROLL
+    for (int j = 0; j < kCount; j += 4) {
+      const Words w = load_again(tensor.other + (e + j) * 4);
+      STOCKPOT_UNROLL
+      for (int i = 0; i < 4; ++i) g[j + i] = element<DType::kF32>(w, i);
+    }
+  } else {
+    STOCKPOT_UNROLL
+    for (int j = 0; j < kCount; ++j) g[j] = load_any(tensor.other, tensor.other_dtype, e + j);
+  }
+}
+
+// Element by element, as for the last few of a tensor.
+STOCKPOT_HD inline void add_dots_slowly(const stockpot_tensor& tensor, const stockpot_input* inputs,
+                                        int count, uint64_t e, uint64_t end, double* sum) {
+  for (; e < end; ++e) {
+    const double g = load_any(tensor.other, tensor.other_dtype, e);
+    STOCKPOT_UNROLL
+    for (int b = 0; b < kDotsBatch; ++b) {
+      if (b < count) {
+        sum[b] = fma_rn(g, load_any(inputs[b].data, inputs[b].dtype, e), sum[b]);
+      }
+    }
+  }
+}
+
+template <DType T, int kCount>
+STOCKPOT_HD inline void add_dots(const stockpot_tensor& tensor, const stockpot_input* inputs,
+                                 int count, uint64_t e, double* sum) {
+  Vector<T, kCount> x[kDotsBatch];
+  STOCKPOT_UNROLL
+  for (int b = 0; b < kDotsBatch; ++b) {
+    if (b < count) x[b].load(inputs[b].data, e, true);
+  }
+  double g[kCount];
+  load_other<kCount>(tensor, e, g);
+  STOCKPOT_UNROLL
+  for (int b = 0; b < kDotsBatch; ++b) {
+    if (b < count) {
+      STOCKPOT_UNROLL
+      for (int j = 0; j < kCount; ++j) sum[b] = fma_rn(g[j], x[b][j], sum[b]);
+    }
+  }
+}
+
+// sum[b] of inputs first, first + 1, … for thread `thread` of tile `tile` of a launch of one kind.
+template <Types kTypes>
+STOCKPOT_HD inline void dots_thread(const Tables& t, const Facts& facts, uint64_t tile,
+                                    uint32_t first, uint32_t thread, double* sum) {
+  constexpr int kCount = kTypes == Types::kF16 || kTypes == Types::kBF16 ? 8 : 4;
+  const stockpot_tensor& tensor = t.tensors[facts.tensor];
+  const stockpot_input* inputs = t.inputs + tensor.first_input + first;
+  const int count = static_cast<int>(t.k - first < kDotsBatch ? t.k - first : kDotsBatch);
+  const uint64_t begin = (tile - facts.launch_tile) * kDotsTile;
+  STOCKPOT_UNROLL
+  for (int b = 0; b < kDotsBatch; ++b) sum[b] = 0;
+  for (uint32_t from = 0; from < kDotsTile; from += kThreads * kCount) {
+    const uint64_t e = begin + from + thread * kCount;
+    if (e >= tensor.elements) break;
+    const uint64_t end = e + kCount < tensor.elements ? e + kCount : tensor.elements;
+    if constexpr (kTypes == Types::kOther) {
+      add_dots_slowly(tensor, inputs, count, e, end, sum);
+    } else if (end - e == kCount) {
+      add_dots<dtype_of<kTypes>(), kCount>(tensor, inputs, count, e, sum);
+    } else {
+      add_dots_slowly(tensor, inputs, count, e, end, sum);
+    }
+  }
+}
+
+}  // namespace stockpot::cuda

@@ -1,0 +1,332 @@
+// Every operation of a backend library on its device against the plain reference on the processor.
+//
+//   gpu_tests LIBRARY [--small] [--json FILE]
+//
+// Means must have the bits of native/kernels/plain/mean.cc. Sums must have the bits of the same
+// threads run one after the other on the host (test/native/cuda_sums_test.cc compares those with
+// more precision). --small: what compute-sanitizer gets through in a minute. Without a device it
+// says why and exits with 0.
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <memory>
+
+#include "../../native/backend/device.h"
+#include "../../native/backend/library.h"
+#include "../../native/kernels/dispatch.h"
+#include "../../native/stream/device_merge_job.h"
+#include "../native/support/host_run.h"
+#include "../native/support/models.h"
+
+using namespace stockpot;
+using namespace stockpot::test;
+
+namespace {
+
+int passed = 0, failed = 0;
+
+void check(bool holds, const std::string& what) {
+  holds ? ++passed : ++failed;
+  if (!holds) std::printf("failed: %s\n", what.c_str());
+}
+
+// Host bytes on the device, at a multiple of 256 bytes and `skew` beyond.
+struct OnDevice {
+  OnDevice(Device& d, const uint8_t* data, size_t bytes, size_t skew = 0)
+      : memory(d, bytes + skew + 64), address(memory.address() + skew) {
+    d.copy_in(STOCKPOT_COMPUTE, address, data, bytes);
+    d.synchronize();
+  }
+  Device::Memory memory;
+  uint64_t address;
+};
+
+std::vector<uint8_t> fetch(Device& d, uint64_t from, size_t bytes) {
+  std::vector<uint8_t> to(bytes);
+  d.copy_out(STOCKPOT_COMPUTE, to.data(), from, bytes);
+  d.synchronize();
+  return to;
+}
+
+void means(Device& d, const std::vector<MeanCase>& cases) {
+  struct Placed {
+    MeanCase c;
+    Expected expected;
+    std::vector<OnDevice> inputs;
+    std::unique_ptr<OnDevice> out, second;
+  };
+  std::vector<Placed> all;
+  std::vector<stockpot_tensor> tensors;
+  std::vector<stockpot_input> inputs;
+  std::vector<double> weights;
+  for (const MeanCase& c : cases) {
+    Placed p{c, {}, {}, {}, {}};
+    std::vector<std::vector<uint8_t>> data;
+    const std::vector<double> w = made_up_weights(c.types.size());
+    stockpot_tensor t{};
+    t.elements = c.n;
+    t.first_input = static_cast<uint32_t>(inputs.size());
+    t.inputs = static_cast<uint32_t>(c.types.size());
+    t.weights = c.weighted ? static_cast<int32_t>(weights.size()) : -1;
+    if (c.weighted) weights.insert(weights.end(), w.begin(), w.end());
+    for (DType type : c.types) {
+      data.push_back(made_up(type, c.kind, c.n, c.skew));
+      p.inputs.emplace_back(d, data.back().data() + c.skew, c.n * byte_size(type), c.skew);
+      inputs.push_back({p.inputs.back().address, static_cast<uint32_t>(type), 0});
+    }
+    p.expected = expect(c, data, w);
+    const std::vector<uint8_t> poison(c.n * 8 + 32, 0xA5);
+    p.out = std::make_unique<OnDevice>(d, poison.data(), poison.size(), c.skew);
+    p.second = std::make_unique<OnDevice>(d, poison.data(), poison.size(), c.skew);
+    t.out = p.out->address;
+    t.out_dtype = static_cast<uint32_t>(c.out);
+    t.second = c.has_second ? p.second->address : 0;
+    t.second_dtype = static_cast<uint32_t>(c.second);
+    tensors.push_back(t);
+    all.push_back(std::move(p));
+  }
+  Device::Memory reports(d, tensors.size() * sizeof(stockpot_mean_report));
+  d.fill_zero(STOCKPOT_COMPUTE, reports.address(), tensors.size() * sizeof(stockpot_mean_report));
+  stockpot_plan_spec spec{};
+  spec.size = sizeof(spec);
+  spec.operation = STOCKPOT_MEAN;
+  spec.tensor_count = static_cast<uint32_t>(tensors.size());
+  spec.input_count = static_cast<uint32_t>(inputs.size());
+  spec.weight_count = static_cast<uint32_t>(weights.size());
+  spec.tensors = tensors.data();
+  spec.inputs = inputs.data();
+  spec.weights = weights.data();
+  spec.result = reports.address();
+  const Device::Plan plan(d, spec);
+  plan.run(nullptr, STOCKPOT_COMPUTE);
+  d.synchronize();
+  const auto bytes = fetch(d, reports.address(), tensors.size() * sizeof(stockpot_mean_report));
+  const auto* report = reinterpret_cast<const stockpot_mean_report*>(bytes.data());
+  for (size_t i = 0; i < all.size(); ++i) {
+    const Placed& p = all[i];
+    const auto same = [&d](std::vector<uint8_t> want, uint64_t from) {
+      const size_t bytes_wanted = want.size();
+      want.resize(bytes_wanted + 16, 0xA5);  // nothing beyond the end is written
+      return fetch(d, from, want.size()) == want;
+    };
+    check(same(p.expected.out, p.out->address), "mean: " + p.c.text());
+    if (p.c.has_second) check(same(p.expected.second, p.second->address), "second: " + p.c.text());
+    check(
+        report[i].nonfinite == p.expected.nonfinite && report[i].overflows == p.expected.overflows,
+        "report: " + p.c.text());
+  }
+  // The same plan with other weights: those of a power of two, so that zero weights show.
+  if (weights.empty()) return;
+  std::vector<double> zeros(weights.size(), 0.0);
+  plan.run(zeros.data(), STOCKPOT_COMPUTE);
+  d.synchronize();
+  for (size_t i = 0; i < all.size(); ++i) {
+    const MeanCase& c = all[i].c;
+    if (!c.weighted || c.out != DType::kF32 || all[i].expected.nonfinite) continue;
+    std::vector<uint8_t> found = fetch(d, all[i].out->address, c.n * 4);
+    for (size_t e = 0; e < c.n; ++e) found[e * 4 + 3] &= 0x7F;  // zeros of either sign
+    check(found == std::vector<uint8_t>(c.n * 4), "new weights: " + c.text());
+  }
+}
+
+std::vector<MeanCase> large_cases(size_t n) {
+  std::vector<MeanCase> cases;
+  for (DType t : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (size_t k : {2, 9}) {
+      for (bool weighted : {false, true}) {
+        MeanCase c;
+        c.types.assign(k, t);
+        c.out = c.second = t;
+        c.weighted = weighted;
+        c.n = n + k;
+        cases.push_back(c);
+      }
+    }
+  }
+  MeanCase mixed;
+  mixed.types = {DType::kF32, DType::kBF16, DType::kF16, DType::kF8E4M3, DType::kF32};
+  mixed.n = n;
+  cases.push_back(mixed);
+  return cases;
+}
+
+void sums(Device& d, uint32_t operation, const Model& m, const std::string& name) {
+  const size_t count = m.results(operation);
+  std::vector<double> want(count);
+  {
+    const PlanTables tables(m, [](const uint8_t* p) { return address(p); });
+    cuda::HostPlan plan;
+    check(cuda::make_plan(tables.spec(operation, address(want.data())), &plan).empty(), name);
+    cuda::run_on_host(plan);
+  }
+  std::map<const uint8_t*, OnDevice> there;
+  for (size_t n = 0; n < m.sizes.size(); ++n) {
+    for (size_t i = 0; i < m.types.size(); ++i) {
+      there.emplace(m.input(n, i), OnDevice(d, m.input(n, i), m.sizes[n] * byte_size(m.types[i])));
+    }
+    there.emplace(m.other_of(n), OnDevice(d, m.other_of(n), m.sizes[n] * byte_size(m.other_type)));
+  }
+  Device::Memory result(d, count * 8);
+  const PlanTables tables(m, [&there](const uint8_t* p) { return there.at(p).address; });
+  const Device::Plan plan(d, tables.spec(operation, result.address()));
+  for (int run = 0; run < 2; ++run) {
+    plan.run(nullptr, STOCKPOT_COMPUTE);
+    d.synchronize();
+    const auto bytes = fetch(d, result.address(), count * 8);
+    check(std::memcmp(bytes.data(), want.data(), count * 8) == 0,
+          name + " of " + std::to_string(m.types.size()) + ", first type " +
+              std::to_string(static_cast<int>(m.types[0])) + ", run " + std::to_string(run));
+  }
+}
+
+void all_sums(Device& d, bool small) {
+  const std::vector<std::vector<DType>> types = {
+      std::vector<DType>(9, DType::kF32),
+      std::vector<DType>(small ? 3 : 17, DType::kBF16),
+      std::vector<DType>(3, DType::kF16),
+      {DType::kF32, DType::kBF16, DType::kF64, DType::kF8E4M3, DType::kF16}};
+  for (uint32_t operation : {STOCKPOT_DOTS, STOCKPOT_GRAM}) {
+    for (const auto& t : types) {
+      for (bool with_other : {true, false}) {
+        if (operation == STOCKPOT_DOTS && !with_other) continue;
+        for (DType other_type : {DType::kF32, DType::kBF16}) {
+          const Model m = small ? made_up_model({5, 900, 0, 1, 8193}, {0, 0, 0, 2, 2}, t,
+                                                other_type, with_other)
+                                : made_up_model({5, 9000, 0, 1, 200001, 8192}, {0, 0, 0, 2, 2, 2},
+                                                t, other_type, with_other);
+          sums(d, operation, m, operation == STOCKPOT_DOTS ? "dots" : "Gram");
+        }
+      }
+    }
+  }
+}
+
+void memory(Device& d) {
+  bool refused = false;
+  try {
+    const Device::Memory huge(d, uint64_t{1} << 50);
+  } catch (const DeviceError& e) {
+    refused = e.status == STOCKPOT_OUT_OF_MEMORY &&
+              std::string(e.what()).find("asked for 1125899.91 GB") != std::string::npos;
+    if (!refused) std::printf("said: %s\n", e.what());
+  }
+  check(refused, "out of memory says how much was asked for");
+  const std::vector<uint8_t> bytes = made_up(DType::kF32, Kind::kAny, 1000);
+  const OnDevice there(d, bytes.data(), bytes.size());
+  check(fetch(d, there.address, bytes.size()) == bytes, "and the device goes on");
+}
+
+// A merge from files to a file, as the processor does it and as the device does.
+void streaming(const stockpot_backend* backend, size_t elements) {
+  const uint32_t k = 5;
+  const DType types[] = {DType::kF32, DType::kBF16, DType::kF16};
+  std::vector<FILE*> files;
+  std::vector<std::vector<uint8_t>> made;
+  const auto plan = [&](int fd, uint64_t memory) {
+    MergePlan p;
+    p.k = k;
+    for (FILE* f : files) p.files.push_back(fileno(f));
+    for (uint32_t s = 0; s < 6; ++s) {
+      const uint64_t count = elements / (s + 1) + s;
+      p.segments.push_back({Op::kMean, types[s % 3], count, 0, s == 4 ? 0 : -1});
+      for (uint32_t i = 0; i < k; ++i) {
+        p.sources.push_back({static_cast<int32_t>(i), types[(s + i) % 3], s * elements, nullptr});
+      }
+    }
+    p.weights = {0.5, 0.25, -1, 2, 0.125};
+    p.outputs.push_back({fd, {1, 2, 3}, 0});
+    p.sink = SinkKind::kFile;
+    size_t variants;
+    p.kernel = mean_variants(&variants)[0].kernel;
+    p.threads = 4;
+    p.memory = memory;
+    p.hash_prefix.assign(k, -1);
+    return p;
+  };
+  for (uint32_t i = 0; i < k; ++i) {
+    made.push_back(made_up(DType::kBF16, Kind::kWeights, elements * 5));
+    files.push_back(std::tmpfile());
+    check(files.back() &&
+              std::fwrite(made[i].data(), 1, made[i].size(), files[i]) == made[i].size() &&
+              std::fflush(files[i]) == 0,
+          "a file to read");
+  }
+  FILE* expected = std::tmpfile();
+  MergeJob by_processor(plan(fileno(expected), 64 << 20));
+  by_processor.run();
+  check(by_processor.error().kind == JobError::Kind::kNone, "the processor's merge");
+  for (uint64_t memory_given : {uint64_t{4} << 20, uint64_t{256} << 20}) {
+    FILE* found = std::tmpfile();
+    DeviceMergeJob by_device(plan(fileno(found), memory_given), backend, 0);
+    by_device.run();
+    check(by_device.error().kind == JobError::Kind::kNone, "a merge: " + by_device.error().what);
+    check(by_device.hashes() == by_processor.hashes(), "the same bytes from disk to disk");
+    std::fclose(found);
+  }
+  std::fclose(expected);
+  for (FILE* f : files) std::fclose(f);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bool small = false;
+  const char* json = nullptr;
+  for (int i = 2; i < argc; ++i) {
+    small = small || std::string(argv[i]) == "--small";
+    if (std::string(argv[i]) == "--json" && i + 1 < argc) json = argv[i + 1];
+  }
+  std::string why;
+  const stockpot_backend* backend = argc > 1 ? open_backend(argv[1], &why) : nullptr;
+  if (!backend) {
+    std::printf("gpu_tests: %s\n", why.empty() ? "expected a library" : why.c_str());
+    return 1;
+  }
+  stockpot_probe probe{};
+  backend->probe(&probe);
+  if (probe.status != STOCKPOT_OK) {
+    std::printf("skipped: %s\n", probe.message);
+    return 0;
+  }
+  stockpot_device_info info{};
+  stockpot_failure failure{};
+  if (backend->device(0, &info, &failure)) {
+    std::printf("the device is not usable: %s\n", failure.message);
+    return 1;
+  }
+  std::printf("%s, compute capability %d.%d, %.1f GB; cuBLASLt %llu%s%s\n", info.name, info.major,
+              info.minor, static_cast<double>(info.memory_total) / 1e9,
+              static_cast<unsigned long long>(probe.matmul_version),
+              probe.matmul_version ? "" : ": ", probe.matmul_message);
+  try {
+    Device device(backend, 0);
+    std::vector<MeanCase> cases = mean_cases();
+    if (small) {
+      std::vector<MeanCase> few;
+      for (size_t i = 0; i < cases.size(); i += 23) few.push_back(cases[i]);
+      cases = few;
+    }
+    means(device, cases);
+    std::printf("means: %d passed, %d failed\n", passed, failed);
+    means(device, large_cases(small ? 20000 : 1000000));
+    std::printf("and large ones: %d passed, %d failed\n", passed, failed);
+    all_sums(device, small);
+    std::printf("and sums: %d passed, %d failed\n", passed, failed);
+    if (!small) memory(device);
+    streaming(backend, small ? 20000 : 3000000);
+  } catch (const DeviceError& e) {
+    check(false, std::string("the device failed: ") + e.what());
+  }
+  std::printf("%d passed, %d failed\n", passed, failed);
+  if (FILE* f = json ? std::fopen(json, "w") : nullptr) {
+    std::fprintf(f,
+                 "{\"device\": \"%s\", \"capability\": \"%d.%d\", \"driver\": %d, \"runtime\": %d, "
+                 "\"cublaslt\": %llu, \"passed\": %d, \"failed\": %d}\n",
+                 info.name, info.major, info.minor, probe.driver_version, probe.runtime_version,
+                 static_cast<unsigned long long>(probe.matmul_version), passed, failed);
+    std::fclose(f);
+  }
+  return failed ? 1 : 0;
+}
