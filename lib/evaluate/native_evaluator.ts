@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { NativeObjective, planObjective } from '../learn/native_objective.js';
 import type { LearningPlan } from '../learn/plan.js';
+import { native } from '../native.js';
 import type { ObjectiveOptions, OpenObjective } from '../recipes/objective.js';
 import type { Candidate, EvaluateOptions, GradientEvaluator, LogitsBatch } from './evaluator.js';
 import { type EvaluationOptions, Session } from './session.js';
@@ -17,9 +18,12 @@ export class NativeEvaluator implements GradientEvaluator {
   constructor(private readonly session: Session) {}
 
   get id(): string {
-    const { data, network } = this.session;
+    const { data, definition } = this.session;
+    const graphs = [definition.graph, ...(definition.classes ? [definition.classes] : [])];
+    // The last bits of logits depend on the instruction set.
+    const { variant } = native().planNetwork(definition.graph, 1, 1);
     return createHash('sha256')
-      .update(`native ${network.variant} ${JSON.stringify(network.graphs)} ${data.contentHash}`)
+      .update(`native ${variant} ${JSON.stringify(graphs)} ${data.contentHash}`)
       .digest('hex');
   }
 

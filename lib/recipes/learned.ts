@@ -4,7 +4,12 @@ import { throwIfAborted } from '../checkpoint/job.js';
 import { openCheckpoint } from '../checkpoint/open.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
-import { type Evaluator, hasExamples, hasGradient } from '../evaluate/evaluator.js';
+import {
+  type Evaluator,
+  type GradientEvaluator,
+  hasExamples,
+  hasGradient,
+} from '../evaluate/evaluator.js';
 import { allMetrics, type Metrics } from '../evaluate/metrics.js';
 import { Evaluations } from '../evaluate/resume.js';
 import { PARAMETRISATIONS, type Parametrisation } from '../learn/parametrisation.js';
@@ -144,7 +149,7 @@ export async function learned(
   const objective = await evaluator.objective({ ...about, examples: batch });
   try {
     const settings = { batch, steps };
-    const found = await descent(objective, checkpoints, grouping, options, settings, evaluator.id);
+    const found = await descent(objective, checkpoints, grouping, options, settings);
     return await finish(checkpoints, output, options, grouping, objective, found, settings, began);
   } finally {
     await objective.close();
@@ -165,9 +170,8 @@ async function descent(
   grouping: Grouping,
   options: LearnedOptions,
   { batch, steps }: Settings,
-  evaluator: string,
 ) {
-  const { resume, lr = 0.05, weightDecay = 0, temperature = true, seed = 0 } = options;
+  const { evaluator, resume, lr = 0.05, weightDecay = 0, temperature = true, seed = 0 } = options;
   const parametrisation = how(options);
   const k = checkpoints.length;
   let saved: SavedState | undefined;
@@ -178,7 +182,7 @@ async function descent(
     const settings = { by, parametrisation, lr, weightDecay, temperature, seed, batch };
     const key = Evaluations.key({
       stockpot: version,
-      evaluator,
+      evaluator: (evaluator as GradientEvaluator).id,
       hashes,
       dtype,
       include,
