@@ -22,6 +22,8 @@ export interface NetworkOptions extends MemoryLimit {
   threads?: number;
   /** Examples at a time. */
   batch?: BatchSize;
+  /** Number of examples that there are: more than that are never run at a time. */
+  examples?: number;
   /** For tests: the variant of the operations. */
   variant?: string;
   /** The same network for shorter texts, their lengths rising. */
@@ -108,7 +110,7 @@ export class NativeNetwork {
     const lengths = [...(options.shorter ?? []).map((b) => b.length), Number.POSITIVE_INFINITY];
     const graphs = [...(options.shorter ?? []).map((b) => b.value), network.graph];
     const sizes = [
-      ...graphs.map((g) => bytesOf(g, threads)),
+      ...graphs.map((g) => bytesOf(g, threads, options.examples)),
       ...(classes ? [bytesOf(classes, threads, numClasses)] : []),
     ];
     for (let ceiling = Number.POSITIVE_INFINITY; ; ) {
