@@ -44,7 +44,8 @@ def make(folder):
 
 def make_72(folder):
     torch.manual_seed(0)
-    base = {n: v.half() for n, v in vit(B32).state_dict().items()}
+    # As the file has them: in memory the library's names are others.
+    base = {n: v.half() for n, v in load_file(folder / "b32" / "0" / "model.safetensors").items()}
     config = json.loads((folder / "b32" / "0" / "config.json").read_text())
     for i in range(72):
         out = folder / "b32-72" / str(i)

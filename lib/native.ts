@@ -173,7 +173,7 @@ export interface Addon {
     batch: number,
     threads: number,
     floats?: number,
-  ): { bytes: number; floats: number; segments: number };
+  ): { bytes: number; floats: number; segments: number; variant: string };
   /**
    * Adds to the weights' gradients (made 0 before, where `fresh`): `dout` is the derivative by the output of the forward
    * pass just before, of the same inputs and batch.

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { NativeObjective, planObjective } from '../learn/native_objective.js';
 import type { LearningPlan } from '../learn/plan.js';
+import { native } from '../native.js';
 import { centralDifferences, planDifferences } from '../recipes/central_differences.js';
 import type { ObjectiveOptions, OpenObjective } from '../recipes/objective.js';
 import type { Candidate, EvaluateOptions, GradientEvaluator, LogitsBatch } from './evaluator.js';
@@ -18,8 +19,16 @@ export class NativeEvaluator implements GradientEvaluator {
   constructor(private readonly session: Session) {}
 
   get id(): string {
-    const { data, network } = this.session;
-    return createHash('sha256').update(`${network.identity} ${data.contentHash}`).digest('hex');
+    const { data, graph } = this.session;
+    if (graph)
+      return createHash('sha256').update(`${graph.identity} ${data.contentHash}`).digest('hex');
+    const { definition } = this.session;
+    const graphs = [definition.graph, ...(definition.classes ? [definition.classes] : [])];
+    // The last bits of logits depend on the instruction set.
+    const { variant } = native().planNetwork(definition.graph, 1, 1);
+    return createHash('sha256')
+      .update(`native ${variant} ${JSON.stringify(graphs)} ${data.contentHash}`)
+      .digest('hex');
   }
 
   /**

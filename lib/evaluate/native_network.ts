@@ -23,6 +23,8 @@ export interface NetworkOptions extends MemoryLimit {
   threads?: number;
   /** Examples at a time. */
   batch?: BatchSize;
+  /** Number of examples that there are: more than that are never run at a time. */
+  examples?: number;
   /** For tests: the variant of the operations. */
   variant?: string;
   /** The same network for shorter texts, their lengths rising. */
@@ -109,7 +111,7 @@ export class NativeNetwork implements RunnableNetwork {
     const lengths = [...(options.shorter ?? []).map((b) => b.length), Number.POSITIVE_INFINITY];
     const graphs = [...(options.shorter ?? []).map((b) => b.value), network.graph];
     const sizes = [
-      ...graphs.map((g) => bytesOf(g, threads)),
+      ...graphs.map((g) => bytesOf(g, threads, options.examples)),
       ...(classes ? [bytesOf(classes, threads, numClasses)] : []),
     ];
     for (let ceiling = Number.POSITIVE_INFINITY; ; ) {
@@ -168,10 +170,6 @@ export class NativeNetwork implements RunnableNetwork {
   /** What is run; the same for shorter texts gives the same logits. */
   get graphs(): Graph[] {
     return [this.main.graph, ...(this.classes ? [this.classes.graph] : [])];
-  }
-
-  get identity(): string {
-    return `native ${this.variant} ${JSON.stringify(this.graphs)}`;
   }
 
   /** Bytes of weights and activations. */

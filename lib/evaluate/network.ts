@@ -11,8 +11,6 @@ export interface RunnableNetwork {
   readonly numClasses: number;
   /** Most examples at a time. */
   readonly batch: number;
-  /** What the logits depend on besides weights and data. */
-  readonly identity: string;
   /** Mixes ingredients into the network's weights, rounded as the soup on disk would be. */
   load(
     checkpoints: readonly Checkpoint[],

@@ -135,6 +135,7 @@ export class Session {
     this.made ??= NativeNetwork.create(this.runs, {
       threads: this.options.threads,
       batch: this.options.batchSize,
+      examples: this.data.count,
       shorter: this.shorter,
       memory: this.options.memory,
       taken: (this.buffers ?? 0) + (this.data.heldBytes ?? 0),

@@ -114,6 +114,7 @@ export class OnnxNetwork implements RunnableNetwork {
     return this.classes;
   }
 
+  /** What the logits depend on besides weights and data. */
   get identity(): string {
     return `onnx ${onnxRuntime().env.versions.node} ${JSON.stringify(this.providers)} ${this.size} ${this.hash}`;
   }

@@ -153,14 +153,7 @@ export async function learned(
     : await centralDifferences(evaluator, checkpoints, matched, about);
   try {
     const settings = { batch, steps };
-    const found = await descent(
-      objective,
-      checkpoints,
-      grouping,
-      options,
-      settings,
-      idOf(evaluator),
-    );
+    const found = await descent(objective, checkpoints, grouping, options, settings);
     return await finish(checkpoints, output, options, grouping, objective, found, settings, began);
   } finally {
     await objective.close();
@@ -183,14 +176,15 @@ async function descent(
   grouping: Grouping,
   options: LearnedOptions,
   { batch, steps }: Settings,
-  evaluator: string | undefined,
 ) {
-  const { resume, lr = 0.05, weightDecay = 0, temperature = true, seed = 0 } = options;
+  const { evaluator, resume, lr = 0.05, weightDecay = 0, temperature = true, seed = 0 } = options;
   const parametrisation = how(options);
   const k = checkpoints.length;
   let saved: SavedState | undefined;
   if (resume !== undefined) {
-    if (evaluator === undefined) {
+    // Asked for only here: it takes the addon's plan of the network.
+    const id = idOf(evaluator);
+    if (id === undefined) {
       throw new StockpotError('USAGE', 'resume needs an evaluator with an id', {
         remedy:
           'Give { id, evaluate } instead of a function; the id says what the loss depends on.',
@@ -202,7 +196,7 @@ async function descent(
     const settings = { by, parametrisation, lr, weightDecay, temperature, seed, batch };
     const key = Evaluations.key({
       stockpot: version,
-      evaluator,
+      evaluator: id,
       hashes,
       dtype,
       include,

@@ -267,8 +267,8 @@ std::vector<InputData> inputs_of(Napi::Env env, const Graph& graph, const Napi::
 }
 
 // The memory of a network before it is made: planNetwork(graph, batch, threads, floats) -> { bytes,
-// floats, segments } of a plan for training in at most `floats` an example, or, without floats, of
-// one for a forward pass.
+// floats, segments, variant } of a plan for training in at most `floats` an example, or, without
+// floats, of one for a forward pass.
 Napi::Value plan_network(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const Graph graph = read_graph(env, info[0]);
@@ -287,6 +287,7 @@ Napi::Value plan_network(const Napi::CallbackInfo& info) {
   }
   Napi::Object o = Napi::Object::New(env);
   o.Set("bytes", static_cast<double>(sizes.bytes(threads)));
+  o.Set("variant", network_ops()->name);
   o.Set("floats", static_cast<double>(floats));
   o.Set("segments", static_cast<double>(segments));
   return o;

@@ -198,6 +198,7 @@ void Executor::Backward::linear(size_t index) {
   if (e.has_gradient(op.z) && !e.plan_.moves[index])
     pass_on(dy, all * n, e.gradient_of(op.z), adds(index, 4));
   const float* dz = dy;
+  bool summed = false;  // over the rows of dz, for the bias
   if (e.plan_.before[index] != kNowhere) {
     const float* before = e.arena_.data() + e.plan_.before[index] * e.batch_;
     const float* scale = op.scale_weight >= 0 ? e.weight(op.scale_weight) : nullptr;
@@ -238,13 +239,22 @@ void Executor::Backward::linear(size_t index) {
     };
     if (scale) {
       sum_over_rows(shape(op.out).rows, n, block, {weight_gradient(op.scale_weight)});
+    } else if (op.bias >= 0) {
+      // With the bias's sums, while an example's rows are in the cache.
+      summed = true;
+      sum_over_rows(shape(op.out).rows, n,
+                    [&](uint64_t first, uint64_t count, float* sums) {
+                      block(first, count, nullptr);
+                      e.ops_->add_rows(dz + first * n, count, n, n, sums);
+                    },
+                    {weight_gradient(op.bias)});
     } else {
       e.pool_.each(divide_up(all, kRowsAtOnce), [&](size_t b, uint32_t) {
         block(b * kRowsAtOnce, std::min<uint64_t>(kRowsAtOnce, all - b * kRowsAtOnce), nullptr);
       });
     }
   }
-  if (op.bias >= 0) {
+  if (op.bias >= 0 && !summed) {
     sum_over_rows(shape(op.out).rows, n,
                   [&](uint64_t first, uint64_t count, float* sums) {
                     e.ops_->add_rows(dz + first * n, count, n, n, sums);
@@ -277,8 +287,9 @@ void Executor::Backward::add_product(const float* a, size_t m, const float* b, s
   // Enough tasks for all threads, each with so many rows that a panel is read for several.
   const size_t at_once = std::clamp<size_t>(tiles / (4 * e.pool_.threads()), 1, 8);
   float *packed_a = e.packed_a_.data(), *packed_b = e.packed_b_.data();
-  for (uint64_t from = 0; from < rows; from += kDepthAtOnce) {
-    const size_t depth = std::min<uint64_t>(kDepthAtOnce, rows - from);
+  const size_t most = depth_at_once(m, n, rows);
+  for (uint64_t from = 0; from < rows; from += most) {
+    const size_t depth = std::min<uint64_t>(most, rows - from);
     e.pool_.each(panels + tiles, [&](size_t task, uint32_t) {
       if (task < panels) {
         const size_t at = task * panel;

@@ -4,7 +4,34 @@
 
 #include "../stream/job.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace stockpot {
+namespace {
+
+constexpr int kLooks = 2000;  // some tens of microseconds
+
+void pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Whether it becomes true within a short time.
+template <class Condition>
+bool soon(const Condition& condition) {
+  for (int i = 0; i < kLooks; ++i) {
+    if (condition()) return true;
+    pause();
+  }
+  return false;
+}
+
+}  // namespace
 
 Pool::Pool(uint32_t threads) {
   for (uint32_t i = 1; i < threads; ++i) {
@@ -30,19 +57,20 @@ void Pool::run(size_t count, const void* task, Call call) {
   call_ = call;
   count_ = count;
   next_ = 0;
-  if (count > 1 && !others_.empty()) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      ++round_;
-      working_ = static_cast<uint32_t>(others_.size());
-    }
-    start_.notify_all();
-    take(0);
-    std::unique_lock<std::mutex> lock(mutex_);
-    finished_.wait(lock, [this] { return working_ == 0; });
-  } else {
-    take(0);
+  if (count <= 1 || others_.empty()) return take(0);
+  working_ = static_cast<uint32_t>(others_.size());
+  bool wake;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    round_.fetch_add(1, std::memory_order_release);
+    wake = sleeping_ > 0;
   }
+  if (wake) start_.notify_all();
+  take(0);
+  const auto done = [this] { return working_.load(std::memory_order_acquire) == 0; };
+  if (soon(done)) return;
+  std::unique_lock<std::mutex> lock(mutex_);
+  finished_.wait(lock, done);
 }
 
 void Pool::take(uint32_t thread) {
@@ -52,16 +80,21 @@ void Pool::take(uint32_t thread) {
 void Pool::serve(uint32_t thread) {
   set_default_floating_point();
   uint64_t seen = 0;
+  const auto more = [&] { return round_.load(std::memory_order_acquire) != seen; };
   for (;;) {
-    {
+    if (!soon(more)) {
       std::unique_lock<std::mutex> lock(mutex_);
-      start_.wait(lock, [&] { return stop_ || round_ != seen; });
+      ++sleeping_;
+      start_.wait(lock, [&] { return stop_ || more(); });
+      --sleeping_;
       if (stop_) return;
-      seen = round_;
     }
+    seen = round_.load(std::memory_order_acquire);
     take(thread);
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (--working_ == 0) finished_.notify_one();
+    if (working_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      finished_.notify_one();
+    }
   }
 }
 

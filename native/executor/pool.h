@@ -8,7 +8,9 @@
 
 namespace stockpot {
 
-// Threads that stay between pieces of work. One caller at a time.
+// Threads that stay between pieces of work. One caller at a time. A thread that has nothing to do
+// looks for work for some microseconds before it sleeps: the pieces of a pass follow each other
+// faster than the system wakes a thread.
 class Pool {
  public:
   // The calling thread is one of them. With fewer threads than asked for, where the system gives no
@@ -42,8 +44,9 @@ class Pool {
   Call call_ = nullptr;
   size_t count_ = 0;
   std::atomic<size_t> next_{0};
-  uint64_t round_ = 0;
-  uint32_t working_ = 0;
+  std::atomic<uint64_t> round_{0};
+  std::atomic<uint32_t> working_{0};
+  uint32_t sleeping_ = 0;
   bool stop_ = false;
 };
 

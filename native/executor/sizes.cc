@@ -30,7 +30,7 @@ void add_training(const Graph& graph, const GraphOp& op, uint64_t batch, const N
   const GraphValue& out = graph.values[op.out];
   const uint64_t rows = out.rows * batch;
   const auto product = [&](size_t m, size_t n) {
-    const size_t depth = std::min<uint64_t>(rows, kDepthAtOnce);
+    const size_t depth = depth_at_once(m, n, rows);
     sizes->packed_a = std::max<uint64_t>(sizes->packed_a, up(m, ops.row_tile) * depth);
     sizes->packed_b = std::max<uint64_t>(sizes->packed_b, packed_size(n, depth, ops.panel));
   };
@@ -68,6 +68,10 @@ void add_training(const Graph& graph, const GraphOp& op, uint64_t batch, const N
 }
 
 }  // namespace
+
+size_t depth_at_once(size_t m, size_t n, uint64_t rows) {
+  return std::min<uint64_t>(rows, std::max<size_t>(1024, kPackedFloats / (m + n)));
+}
 
 std::vector<uint8_t> how_packed(const Graph& graph) {
   std::vector<uint8_t> packed(graph.weights.size(), 0);

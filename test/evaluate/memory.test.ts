@@ -14,7 +14,8 @@ import { putTensors, tensor } from '../helpers/safetensors.js';
 const at = useFolder();
 const digits = join(packageRoot, 'examples/digits');
 const model = join(digits, 'ingredients', readdirSync(join(digits, 'ingredients'))[0] as string);
-const N = 20;
+// As many as a batch may have: no more are planned for than there are.
+const N = 200;
 let data = '';
 beforeAll(async () => {
   const { image_size: edge, num_channels: channels } = JSON.parse(
