@@ -365,21 +365,21 @@ void Executor::Backward::norm(size_t index) {
   }
 }
 
-// With P = softmax(scale·Q·Kᵀ + bias), made again by the forward pass's arithmetic, and O = P·V:
-// dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP - rowsum(P∘dP)), dQ = scale·dS·K, dK = scale·dSᵀ·Q. A few
-// rows of Q at a time, so no more than a few rows of P are in memory.
+// With P = softmax(scale·Q·Kᵀ + bias), kept from the forward pass, and O = P·V: dV = Pᵀ·dO,
+// dP = dO·Vᵀ, dS = P∘(dP - rowsum(P∘dP)), dQ = scale·dS·K, dK = scale·dSᵀ·Q; a few rows of Q at a
+// time.
 void Executor::Backward::attention(size_t index) {
   const GraphOp& op = e.graph_.ops[index];
   const NetworkOps* ops = e.ops_;
   const size_t heads = op.numbers[3], width = op.numbers[4], groups = op.numbers[5];
   const size_t kv_groups = op.numbers[6] ? 1 : groups;
-  const bool causal = op.numbers[7] != 0;
   const GraphValue &qs = shape(op.x), &ks = shape(op.y), &vs = shape(op.z);
   const size_t lq = qs.rows / groups, lk = ks.rows / kv_groups, panel = ops->panel;
   const size_t rows_at_once = ops->row_tile * kRowTiles;
   const size_t block = std::min(up(lq, ops->row_tile), rows_at_once);
   const size_t out_columns = heads * width;
-  const float* table = op.weight >= 0 ? e.weight(op.weight) : nullptr;
+  const bool table = op.weight >= 0;
+  const float* probabilities = e.arena_.data() + e.plan_.before[index] * e.batch_;
   const size_t buckets = table ? e.graph_.weights[op.weight].shape[0] : 0;
   const float* dout = e.gradient_of(op.out);
   // Heads add to their columns of the operands' gradients, which others may use the rest of.
@@ -396,17 +396,11 @@ void Executor::Backward::attention(size_t index) {
     const size_t head = task % heads, example = task / heads;
     float* bias_sums = table ? e.partial_.data() + task * buckets : nullptr;
     if (bias_sums) std::memset(bias_sums, 0, buckets * sizeof(float));
-    float* keys = e.scratch_[thread].data();
-    float* values = keys + packed_size(lk, width, panel);
+    float* values = e.scratch_[thread].data();
     float* keys_across = values + packed_size(lk, width, panel);
     float* queries = keys_across + packed_size(width, lk, panel);
     float* douts = queries + packed_size(width, block, panel);
-    float* scores = douts + packed_size(width, block, panel);
-    float* dscores = scores + block * lk;
-    const int32_t* mask = op.input < 0 ? nullptr
-                          : e.graph_.inputs[op.input].shared
-                              ? inputs[op.input].integers
-                              : inputs[op.input].integers + example * lk;
+    float* dscores = douts + packed_size(width, block, panel);
     for (size_t group = 0; group < groups; ++group) {
       const size_t kv_row = example * ks.rows + (kv_groups == 1 ? 0 : group) * lk;
       const size_t q_row = example * qs.rows + group * lq;
@@ -417,7 +411,6 @@ void Executor::Backward::attention(size_t index) {
       float* dk = gradient_at(op.y, kv_row, op.numbers[1], head);
       float* dv = gradient_at(op.z, kv_row, op.numbers[2], head);
       if (group == 0 || kv_groups > 1) {
-        pack_rows(k, ks.columns, lk, width, panel, keys);
         pack_rows(v, vs.columns, lk, width, panel, values);
         pack_columns(k, ks.columns, width, lk, panel, keys_across);
       }
@@ -425,13 +418,12 @@ void Executor::Backward::attention(size_t index) {
       for (size_t from = 0; from < lq; from += block) {
         const size_t m = std::min(block, lq - from);
         const float* d = dout + (q_row + from) * out_columns + head * width;
-        ops->gemm({q + from * qs.columns, qs.columns, keys, m, lk, width, scores, lk, {}}, 0,
-                  key_panels);
+        const float* scores =
+            probabilities + (((example * groups + group) * heads + head) * lq + from) * lk;
         ops->gemm({d, out_columns, values, m, lk, width, dscores, lk, {}}, 0, key_panels);
         for (size_t i = 0; i < m; ++i) {
-          float *row = scores + i * lk, *drow = dscores + i * lk;
-          e.finish_scores(op, mask, table, from + i, head, lk, causal, row);
-          ops->softmax_gradient(row, lk, drow);
+          float* drow = dscores + i * lk;
+          ops->softmax_gradient(scores + i * lk, lk, drow);
           for (size_t j = 0; bias_sums && j < lk; ++j)
             bias_sums[op.buckets[(from + i) * lk + j]] += drow[j];
           if (op.number != 1) {

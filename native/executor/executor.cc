@@ -141,6 +141,9 @@ void Executor::run_op(size_t index, const std::vector<InputData>& inputs, uint32
   const float* x = op.x >= 0 ? value(op.x) : nullptr;
   const uint64_t x_rows = op.x >= 0 ? graph_.values[op.x].rows : 0;
   const size_t row_bytes = columns * sizeof(float);
+  float* before = keep && plan_.before[index] != kNowhere
+                      ? arena_.data() + plan_.before[index] * batch_
+                      : nullptr;
   switch (op.kind) {
     case OpKind::kPatches: {
       const uint64_t c = op.numbers[0], h = op.numbers[1], w = op.numbers[2], p = op.numbers[3];
@@ -194,10 +197,7 @@ void Executor::run_op(size_t index, const std::vector<InputData>& inputs, uint32
       });
       break;
     case OpKind::kLinear:
-      linear(op,
-             keep && plan_.before[index] != kNowhere ? arena_.data() + plan_.before[index] * batch_
-                                                     : nullptr,
-             batch);
+      linear(op, before, batch);
       break;
     case OpKind::kLayerNorm:
       rows(all, [&](uint64_t r) {
@@ -211,7 +211,7 @@ void Executor::run_op(size_t index, const std::vector<InputData>& inputs, uint32
       });
       break;
     case OpKind::kAttention:
-      attention(op, inputs, batch);
+      attention(op, before, inputs, batch);
       break;
     case OpKind::kSelectRow:
     case OpKind::kSelectRowById:
@@ -336,7 +336,8 @@ void Executor::finish_scores(const GraphOp& op, const int32_t* mask, const float
   ops_->softmax(row, keys);
 }
 
-void Executor::attention(const GraphOp& op, const std::vector<InputData>& inputs, uint32_t batch) {
+void Executor::attention(const GraphOp& op, float* before, const std::vector<InputData>& inputs,
+                         uint32_t batch) {
   const size_t heads = op.numbers[3], width = op.numbers[4], groups = op.numbers[5];
   const size_t kv_groups = op.numbers[6] ? 1 : groups;
   const bool causal = op.numbers[7] != 0;
@@ -354,7 +355,7 @@ void Executor::attention(const GraphOp& op, const std::vector<InputData>& inputs
     const float* v = value(op.z) + kv_row * vs.columns + op.numbers[2] + head * width;
     float* packed_k = scratch_[thread].data();
     float* packed_v = packed_k + packed_size(lk, width, panel);
-    float* scores = packed_v + packed_size(width, lk, panel);
+    float* room = packed_v + packed_size(width, lk, panel);
     pack_rows(k, ks.columns, lk, width, panel, packed_k);
     pack_columns(v, vs.columns, width, lk, panel, packed_v);
     const int32_t* mask = op.input < 0 ? nullptr
@@ -363,6 +364,7 @@ void Executor::attention(const GraphOp& op, const std::vector<InputData>& inputs
                               : inputs[op.input].integers + example * lk;
     for (size_t from = 0; from < lq; from += block) {
       const size_t m = std::min(block, lq - from);
+      float* scores = before ? before + (task * lq + from) * lk : room;
       ops_->gemm({q + from * qs.columns, qs.columns, packed_k, m, lk, width, scores, lk, {}}, 0,
                  up(lk, panel) / panel);
       for (size_t i = 0; i < m; ++i) {

@@ -94,7 +94,8 @@ class Executor {
   const float* weight(int32_t w) const { return weights_[w].data(); }
   void run_op(size_t index, const std::vector<InputData>& inputs, uint32_t batch, bool keep);
   void linear(const GraphOp& op, float* before, uint32_t batch);
-  void attention(const GraphOp& op, const std::vector<InputData>& inputs, uint32_t batch);
+  void attention(const GraphOp& op, float* before, const std::vector<InputData>& inputs,
+                 uint32_t batch);
   void finish_scores(const GraphOp& op, const int32_t* mask, const float* table, size_t i,
                      size_t head, size_t keys, bool causal, float* row) const;
   uint64_t selected_row(const GraphOp& op, const std::vector<InputData>& inputs, uint64_t example);

@@ -87,9 +87,16 @@ std::vector<size_t> cut(const Graph& graph, const Lives& lives, size_t segments)
   return begins;
 }
 
-bool has_before(const GraphOp& op) {
-  return op.kind == OpKind::kLinear &&
-         (op.activation != Activation::kNone || op.scale_weight >= 0 || op.y >= 0);
+// What the backward pass needs of an operation besides values, in floats an example: x·W + b of a
+// linear with more to follow, the probabilities of an attention.
+uint64_t kept_floats(const Graph& graph, const GraphOp& op) {
+  if (op.kind == OpKind::kAttention) {
+    const uint64_t heads = op.numbers[3], groups = op.numbers[5];
+    const uint64_t keys = graph.values[op.y].rows / (op.numbers[6] ? 1 : groups);
+    return heads * graph.values[op.x].rows * keys;
+  }
+  const bool more = op.activation != Activation::kNone || op.scale_weight >= 0 || op.y >= 0;
+  return op.kind == OpKind::kLinear && more ? graph.values[op.out].size() : 0;
 }
 
 // Which operands' values the backward pass reads: bits x 1, y 2, z 4.
@@ -205,9 +212,9 @@ TrainingPlan plan_training(const Graph& graph, size_t segments) {
       until(second[v], again[i]);
       if (reads >> o & 1) until(second[v], back[i]);
     }
-    if (has_before(op)) {
+    if (const uint64_t floats = kept_floats(graph, op)) {
       before[i] = items.size();
-      items.push_back({graph.values[op.out].size(), again[i], back[i]});
+      items.push_back({floats, again[i], back[i]});
     }
   }
 
@@ -237,7 +244,7 @@ TrainingPlan plan_training(const Graph& graph, size_t segments) {
       until(gradient[v], back[i]);
     }
     until(gradient[op.out], back[i]);
-    if (plan.moves[i] && has_before(op)) {
+    if (plan.moves[i] && before[i] != SIZE_MAX) {
       temporary[i] = items.size();
       items.push_back({graph.values[op.out].size(), back[i], back[i]});
     }

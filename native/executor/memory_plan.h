@@ -25,7 +25,7 @@ struct TrainingPlan {
   std::vector<bool> crosses;                // one a value: is needed outside of its segment
   std::vector<uint64_t> gradient;           // one a value; kNowhere where it has none
   // One an operation, kNowhere where not needed:
-  std::vector<uint64_t> before;     // x·W + b before an activation (linear)
+  std::vector<uint64_t> before;     // x·W + b before an activation; probabilities of an attention
   std::vector<uint64_t> temporary;  // room for the gradient of that
   // Bits by operation: x 1, y 2, z 4: the operand's gradient was begun by a later operation, and
   // this one adds to it.

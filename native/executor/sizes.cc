@@ -17,12 +17,10 @@ void add_attention(const Graph& graph, const GraphOp& op, const NetworkOps& ops,
   const size_t lk = graph.values[op.y].rows / (op.numbers[6] ? 1 : groups);
   const size_t block = std::min(up(lq, ops.row_tile), ops.row_tile * kRowTiles);
   const size_t keys = packed_size(lk, width, panel), across = packed_size(width, lk, panel);
-  // Forward: K and V packed, scores. Backward: K both ways, V, a block of Q and of the output's
-  // gradient; scores and their gradient.
-  const size_t scratch =
-      training ? 2 * keys + across + 2 * packed_size(width, block, panel) + 2 * block * lk
-               : keys + across + block * lk;
-  sizes->scratch = std::max<uint64_t>(sizes->scratch, scratch);
+  // Forward: K and V packed, scores. Backward: V and K packed, a block of Q and of the output's
+  // gradient; the gradient of the scores.
+  const size_t blocks = training ? 2 * packed_size(width, block, panel) : 0;
+  sizes->scratch = std::max<uint64_t>(sizes->scratch, keys + across + blocks + block * lk);
 }
 
 void add_training(const Graph& graph, const GraphOp& op, uint64_t batch, const NetworkOps& ops,

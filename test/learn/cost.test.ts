@@ -77,15 +77,7 @@ function planOf(name: keyof typeof NETWORKS, by: 'model' | 'layer', memory: numb
   return planLearning({ network, groups: [...groups.values()], threads: 2, examples: 256, memory });
 }
 
-const gb = (n: number): string => `${(n / 1e9).toFixed(2)} GB`;
-
-const rowOf = (name: keyof typeof NETWORKS, by: 'model' | 'layer', memory: number): string => {
-  const p = planOf(name, by, memory);
-  const where = { memory: 'all in memory', group: 'a layer at a time', disk: 'streamed' }[
-    p.residence
-  ];
-  return `| ${name} × ${NETWORKS[name].k} | ${by} | ${gb(memory)} | ${gb(p.network)} | ${p.batch}${p.segments > 1 ? ` (in ${p.segments} parts)` : ''} | ${where} | ${gb(p.ingredients)} | ${gb(p.readsPerStep)} |`;
-};
+const WHERE = { memory: 'all in memory', group: 'a layer at a time', disk: 'streamed' };
 
 const ROWS: [keyof typeof NETWORKS, 'model' | 'layer', number][] = [
   ['ViT-B/32', 'model', 1.5e9],
@@ -97,8 +89,27 @@ const ROWS: [keyof typeof NETWORKS, 'model' | 'layer', number][] = [
 ];
 
 describe('docs/learned.md', () => {
-  it.each(ROWS)('has the plan of %s by %s within %d bytes', (...row) => {
-    const docs = readFileSync(join(packageRoot, 'docs/learned.md'), 'utf8');
-    expect(docs).toContain(rowOf(...row));
+  const rows = readFileSync(join(packageRoot, 'docs/learned.md'), 'utf8')
+    .split('\n')
+    .map((line) => line.split('|').map((cell) => cell.trim()));
+
+  it.each(ROWS)('has the plan of %s by %s within %d bytes', (name, by, memory) => {
+    const plan = planOf(name, by, memory);
+    const of = `${name} × ${NETWORKS[name].k}`;
+    const row = rows.find((r) => r[1] === of && r[2] === by && gb(r[3]) === memory / 1e9);
+    const [, , , , network, batch = '', where, held, reads] = row as string[];
+    // Panels of matrices have other sizes on other instruction sets.
+    const near = (found: number, documented: number) =>
+      expect(Math.abs(found - documented)).toBeLessThan(0.03 * documented + 0.01);
+    near(plan.network / 1e9, gb(network));
+    near(plan.ingredients / 1e9, gb(held));
+    near(plan.readsPerStep / 1e9, gb(reads));
+    expect(where).toBe(WHERE[plan.residence]);
+    const examples = Number(/^\d+/.exec(batch)?.[0]);
+    expect(Math.abs(plan.batch - examples)).toBeLessThanOrEqual(1 + 0.1 * examples);
+    expect(batch.includes('parts')).toBe(plan.segments > 1);
+    expect(plan.memory).toBeLessThanOrEqual(memory);
   });
 });
+
+const gb = (cell: string | undefined): number => Number(/^([\d.]+) GB$/.exec(cell ?? '')?.[1]);
