@@ -1,4 +1,4 @@
-import { binOf, CALIBRATION_BINS, type Scores, scoresOf } from '../evaluate/metrics.js';
+import { binOf, CALIBRATION_BINS, type Scores } from '../evaluate/metrics.js';
 
 /** One bin of a reliability diagram: confidences in (from, to]. */
 export interface ReliabilityBin {
@@ -87,7 +87,3 @@ export function fitTemperature(logits: Float32Array, labels: Int32Array): number
   }
   return beta;
 }
-
-/** Scores of β·logits; β 1 where none could be fitted. */
-export const scoresAt = (logits: Float32Array, labels: Int32Array, beta: number | null): Scores =>
-  scoresOf(logits, labels, beta ?? 1);

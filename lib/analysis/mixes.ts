@@ -1,4 +1,3 @@
-import { contentHash } from '../checkpoint/hash.js';
 import { throwIfAborted } from '../checkpoint/job.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
@@ -13,7 +12,7 @@ import {
   wholeEvaluator,
 } from '../evaluate/evaluator.js';
 import { allMetrics } from '../evaluate/metrics.js';
-import { Evaluations } from '../evaluate/resume.js';
+import { Evaluations, type Kept, openKept } from '../evaluate/resume.js';
 import type { OutputDType } from '../merge/plan.js';
 import { version } from '../version.js';
 
@@ -42,7 +41,7 @@ export class Mixes {
   private constructor(
     private readonly checkpoints: readonly Checkpoint[],
     private readonly options: MixOptions,
-    private readonly kept: { evaluations: Evaluations; hashes: readonly string[] } | undefined,
+    private readonly kept: Kept | undefined,
   ) {}
 
   /** @throws StockpotError USAGE where `resume` is given and the evaluator has no id; IO */
@@ -50,16 +49,7 @@ export class Mixes {
     const { evaluator, resume } = options;
     if (!hasExamples(evaluator)) wholeEvaluator(evaluator);
     if (resume === undefined) return new Mixes(checkpoints, options, undefined);
-    if (typeof evaluator === 'function' || evaluator.id === undefined) {
-      throw new StockpotError('USAGE', 'resume needs an evaluator with an id', {
-        remedy:
-          'Give { id, evaluate } instead of a function; the id says what the metric depends on.',
-      });
-    }
-    const evaluations = await Evaluations.open(resume);
-    const hashes: string[] = [];
-    for (const c of checkpoints) hashes.push(await contentHash(c, options));
-    return new Mixes(checkpoints, options, { evaluations, hashes });
+    return new Mixes(checkpoints, options, await openKept(resume, evaluator, checkpoints, options));
   }
 
   /** @param weights one a checkpoint; those of weight 0 are not read */

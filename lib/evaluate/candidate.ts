@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import type { DType } from '../checkpoint/dtype.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { TemporaryFolder } from '../checkpoint/unfinished.js';
 import { toFloat32 } from '../data/numbers.js';
@@ -12,13 +11,6 @@ import { resolveWeights } from '../merge/weights.js';
 import type { RunOptions } from '../progress.js';
 import { makeSoup, type SoupOptions } from '../recipes/soup.js';
 import type { Candidate, SoupTensor } from './evaluator.js';
-
-/** A name, type and shape; the elements are not in memory. */
-export interface SoupTensorInfo {
-  name: string;
-  dtype: DType;
-  shape: readonly number[];
-}
 
 /**
  * A soup that is to be evaluated, before it is made.

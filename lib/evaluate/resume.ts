@@ -1,9 +1,14 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { contentHash } from '../checkpoint/hash.js';
 import { isObject } from '../checkpoint/json.js';
 import { fileError } from '../checkpoint/open.js';
+import type { Checkpoint } from '../checkpoint/types.js';
 import { writeWhole } from '../checkpoint/whole_file.js';
+import { StockpotError } from '../errors.js';
+import type { RunOptions } from '../progress.js';
+import type { Evaluator } from './evaluator.js';
 import type { Metrics, Scores } from './metrics.js';
 
 /** How the evaluation of one soup ended. */
@@ -55,6 +60,32 @@ export class Evaluations {
   private path(key: string): string {
     return join(this.folder, `${key}.json`);
   }
+}
+
+/** Where evaluations of mixes are kept, and what their names are made of. */
+export interface Kept {
+  evaluations: Evaluations;
+  /** Content hashes, one an ingredient. */
+  hashes: readonly string[];
+}
+
+/** @throws StockpotError USAGE where the evaluator has no id; IO */
+export async function openKept(
+  folder: string,
+  evaluator: Evaluator,
+  checkpoints: readonly Checkpoint[],
+  run: RunOptions,
+): Promise<Kept> {
+  if (typeof evaluator === 'function' || evaluator.id === undefined) {
+    throw new StockpotError('USAGE', 'resume needs an evaluator with an id', {
+      remedy:
+        'Give { id, evaluate } instead of a function; the id says what the metric depends on.',
+    });
+  }
+  const evaluations = await Evaluations.open(folder);
+  const hashes: string[] = [];
+  for (const c of checkpoints) hashes.push(await contentHash(c, run));
+  return { evaluations, hashes };
 }
 
 const FORMAT = 1;

@@ -3,6 +3,7 @@ import type { Place, Sources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
+import { concatenate } from '../evaluate/concatenate.js';
 import { execute, judge } from '../merge/execute.js';
 import type { PlannedTensor } from '../merge/plan.js';
 import type { Graph, Network } from '../models/graph.js';
@@ -116,11 +117,6 @@ export class Trainer {
     for (const pass of this.passes) native().freeNetwork(pass.handle);
   }
 
-  /** Whether the loss depends on a tensor, by its stored name. */
-  uses(storedName: string): boolean {
-    return this.passes.some((p) => p.weightIds.has(storedName));
-  }
-
   /**
    * Mixes these tensors into the network's weights, rounded as the soup on disk would be.
    * @throws StockpotError NONFINITE, OVERFLOW, …, as for a soup on disk
@@ -190,7 +186,7 @@ export class Trainer {
 
   /**
    * The dot products of the loss's derivatives with each ingredient's tensors.
-   * @param tensors those that `uses` knows, with the places of all k ingredients
+   * @param tensors weights of the network, with the places of all k ingredients
    * @returns k numbers a tensor
    */
   async dot(
@@ -278,14 +274,4 @@ export class Trainer {
       yield { inputs, n };
     }
   }
-}
-
-function concatenate(parts: readonly Float32Array[]): Float32Array {
-  const out = new Float32Array(parts.reduce((n, p) => n + p.length, 0));
-  let at = 0;
-  for (const p of parts) {
-    out.set(p, at);
-    at += p.length;
-  }
-  return out;
 }

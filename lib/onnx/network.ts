@@ -8,6 +8,7 @@ import type { Checkpoint } from '../checkpoint/types.js';
 import { toFloat32 } from '../data/numbers.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
+import { concatenate } from '../evaluate/concatenate.js';
 import { ExampleProgress } from '../evaluate/example_progress.js';
 import type { RunnableNetwork } from '../evaluate/network.js';
 import type { Matched } from '../merge/match.js';
@@ -175,13 +176,7 @@ export class OnnxNetwork implements RunnableNetwork {
       parts.push(logits.subarray(0, (logits.length / this.size) * part.length));
       progress.add(part.length);
     }
-    const out = new Float32Array(parts.reduce((n, p) => n + p.length, 0));
-    let at = 0;
-    for (const p of parts) {
-      out.set(p, at);
-      at += p.length;
-    }
-    return out;
+    return concatenate(parts);
   }
 
   /**

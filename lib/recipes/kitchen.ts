@@ -1,4 +1,3 @@
-import { contentHash } from '../checkpoint/hash.js';
 import { throwIfAborted } from '../checkpoint/job.js';
 import { type ReadAhead, readAhead } from '../checkpoint/read_ahead.js';
 import type { Checkpoint } from '../checkpoint/types.js';
@@ -16,7 +15,7 @@ import {
 import { ExampleProgress, passOf } from '../evaluate/example_progress.js';
 import { emptyScores, type Metric, metricsOf, scoreInto } from '../evaluate/metrics.js';
 import { type Accept, startTrial, type Trial } from '../evaluate/rejection.js';
-import { Evaluations, type Outcome } from '../evaluate/resume.js';
+import { Evaluations, type Kept, type Outcome, openKept } from '../evaluate/resume.js';
 import type { RunOptions } from '../progress.js';
 import { version } from '../version.js';
 import type { SoupOptions } from './soup.js';
@@ -48,7 +47,7 @@ export class Kitchen {
   private constructor(
     readonly checkpoints: readonly Checkpoint[],
     private readonly options: KitchenOptions,
-    private readonly kept: { evaluations: Evaluations; hashes: readonly string[] } | undefined,
+    private readonly kept: Kept | undefined,
   ) {
     this.metric = options.metric;
     this.evaluators = options.evaluators;
@@ -60,16 +59,11 @@ export class Kitchen {
     const { resume } = options;
     if (resume === undefined) return new Kitchen(checkpoints, options, undefined);
     const evaluator = options.evaluators[0] as Evaluator;
-    if (typeof evaluator === 'function' || evaluator.id === undefined) {
-      throw new StockpotError('USAGE', 'resume needs an evaluator with an id', {
-        remedy:
-          'Give { id, evaluate } instead of a function; the id says what the metric depends on.',
-      });
-    }
-    const evaluations = await Evaluations.open(resume);
-    const hashes: string[] = [];
-    for (const c of checkpoints) hashes.push(await contentHash(c, options));
-    return new Kitchen(checkpoints, options, { evaluations, hashes });
+    return new Kitchen(
+      checkpoints,
+      options,
+      await openKept(resume, evaluator, checkpoints, options),
+    );
   }
 
   /** One ingredient alone, on all examples. */

@@ -15,9 +15,6 @@ namespace {
 constexpr size_t kRowsAtOnce = 64;   // of what is done row by row
 constexpr size_t kColumnBlock = 64;  // columns of a table's gradient that one task adds to
 
-size_t divide_up(size_t n, size_t by) { return (n + by - 1) / by; }
-size_t up(size_t n, size_t to) { return divide_up(n, to) * to; }
-
 }  // namespace
 
 struct Executor::Backward {

@@ -12,8 +12,6 @@ namespace {
 
 constexpr size_t kPanelsAtOnce = 8;  // of B, in one task, where there are few rows
 
-size_t up(size_t n, size_t to) { return (n + to - 1) / to * to; }
-
 }  // namespace
 
 Executor::Executor(Graph graph, uint32_t largest_batch, uint32_t threads, const NetworkOps* ops)

@@ -7,9 +7,6 @@
 namespace stockpot {
 namespace {
 
-size_t divide_up(size_t n, size_t by) { return (n + by - 1) / by; }
-size_t up(size_t n, size_t to) { return divide_up(n, to) * to; }
-
 void add_attention(const Graph& graph, const GraphOp& op, const NetworkOps& ops, bool training,
                    ExecutorSizes* sizes) {
   const size_t width = op.numbers[4], groups = op.numbers[5], panel = ops.panel;

@@ -7,6 +7,9 @@
 
 namespace stockpot {
 
+inline size_t divide_up(size_t n, size_t by) { return (n + by - 1) / by; }
+inline size_t up(size_t n, size_t to) { return divide_up(n, to) * to; }
+
 // Sizes of the pieces that work is cut into; no result depends on them.
 constexpr size_t kRowTiles =
     8;  // of a block of rows of a product: its part of A stays in the second-level cache

@@ -25,9 +25,6 @@ export const percentInterval = (i: Interval, digits = 1): string =>
 export const pointsInterval = (i: Interval, digits = 1): string =>
   `${points(i.value, digits)} [${points(i.low, digits)}, ${points(i.high, digits)}]`;
 
-export const decimalsInterval = (i: Interval, digits: number): string =>
-  `${decimals(i.value, digits)} [${decimals(i.low, digits)}, ${decimals(i.high, digits)}]`;
-
 /** 8.8e9 -> "8.8 GFLOP". */
 export function showFlops(flops: number): string {
   const units = ['FLOP', 'kFLOP', 'MFLOP', 'GFLOP', 'TFLOP', 'PFLOP'];

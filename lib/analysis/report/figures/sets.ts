@@ -1,5 +1,5 @@
 import type { Interval } from '../../bootstrap.js';
-import type { Comparison, MethodResult, SetResult } from '../../compare/types.js';
+import type { Comparison, MethodResult } from '../../compare/types.js';
 
 /** A set, or the mean of the shifted ones, as a column of tables and charts. */
 export interface SetColumn {
@@ -47,5 +47,3 @@ export const referenceOf = (c: Comparison): MethodResult =>
 
 /** Short enough for a chart. */
 export const labelOf = (m: MethodResult): string => (m.kind === 'oracle' ? 'oracle' : m.label);
-
-export const resultOf = (m: MethodResult, set: string): SetResult | null => m.sets[set] ?? null;
