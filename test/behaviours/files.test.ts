@@ -424,10 +424,13 @@ describe('behaviour 24: inputs', () => {
     await refused(pipe, 'NOT_FOUND', 'expected a file');
   });
 
-  // Root reads everything: the call runs in a child as another user.
+  // Root reads everything: the call runs in a child that becomes another user. It does so once the library and its addon
+  // are loaded, as the clone may lie where only root may go.
   const root = process.getuid?.() === 0;
+  const become =
+    'stockpot.devices(); process.setgroups([]); process.setgid(65534); process.setuid(65534);';
   const child = (script: string) =>
-    finished(startScript(script, root ? { uid: 65534, gid: 65534, cwd: '/' } : { cwd: '/' }));
+    finished(startScript(`${root ? become : ''} ${script}`, { cwd: '/' }));
 
   it('behaviour 24: inputs that may not be read', async () => {
     const path = await putTensors(fresh('w.safetensors'), [f32('w', 1)]);
