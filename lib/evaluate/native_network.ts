@@ -2,7 +2,6 @@ import { runJob, throwIfAborted } from '../checkpoint/job.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
-import { execute, judge } from '../merge/execute.js';
 import type { PlannedTensor } from '../merge/plan.js';
 import type { Graph, Network } from '../models/graph.js';
 import { type HeldMemory, type NetworkHandle, native } from '../native.js';
@@ -10,6 +9,7 @@ import type { RunOptions } from '../progress.js';
 import { resolveThreads } from '../threads.js';
 import { assign, type Bucket } from './buckets.js';
 import { ExampleProgress } from './example_progress.js';
+import { mixInto, requireWeights } from './mix_into.js';
 import type { RunnableNetwork } from './network.js';
 import {
   type BatchSize,
@@ -187,32 +187,10 @@ export class NativeNetwork implements RunnableNetwork {
     run: RunOptions = {},
   ): Promise<void> {
     this.features = undefined;
+    const names = new Set(tensors.map((t) => t.storedName));
     for (const runner of this.runners) {
-      const ids = new Map(runner.graph.weights.map((w, i) => [w.name, i]));
-      const used = tensors.filter((t) => ids.has(t.storedName));
-      const found = new Set(used.map((t) => t.storedName));
-      const missing = runner.graph.weights.find((w) => !found.has(w.name));
-      if (missing) {
-        throw new StockpotError(
-          'MISMATCH',
-          `the soup has no tensor "${missing.name}", which the network needs`,
-          {
-            tensor: missing.name,
-            remedy: 'Do not leave it out with --include or --exclude.',
-          },
-        );
-      }
-      const { findings } = await execute(checkpoints, [{ name: '', tensors: used }], {
-        ...run,
-        onProgress: undefined,
-        sink: 'network',
-        network: {
-          handle: runner.handle,
-          weights: Float64Array.from(used, (t) => ids.get(t.storedName) as number),
-        },
-        outputs: [{ fd: -1, prefix: new Uint8Array(), path: '' }],
-      });
-      judge(findings, used, checkpoints, {});
+      requireWeights(runner.graph, names);
+      await mixInto(runner, checkpoints, tensors, run);
     }
   }
 

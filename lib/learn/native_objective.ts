@@ -3,6 +3,7 @@ import type { Sources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
+import { requireWeights } from '../evaluate/mix_into.js';
 import { availableMemory } from '../evaluate/network_memory.js';
 import type { Grouping } from '../merge/groups.js';
 import type { Matched } from '../merge/match.js';
@@ -48,14 +49,7 @@ function usedByGroup({ matched, network }: LearningScene, grouping: Grouping): M
 function checkComplete({ network }: LearningScene, tensors: readonly Matched[]): void {
   const there = new Set(tensors.map((t) => t.entries[0]?.name));
   for (const graph of [network.graph, ...(network.classes ? [network.classes] : [])]) {
-    const missing = graph.weights.find((w) => !there.has(w.name));
-    if (missing) {
-      throw new StockpotError(
-        'MISMATCH',
-        `the soup has no tensor "${missing.name}", which the network needs`,
-        { tensor: missing.name, remedy: 'Do not leave it out with --include or --exclude.' },
-      );
-    }
+    requireWeights(graph, there);
   }
 }
 

@@ -4,7 +4,7 @@ import type { Checkpoint } from '../checkpoint/types.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
 import { concatenate } from '../evaluate/concatenate.js';
-import { execute, judge } from '../merge/execute.js';
+import { mixInto } from '../evaluate/mix_into.js';
 import type { PlannedTensor } from '../merge/plan.js';
 import type { Graph, Network } from '../models/graph.js';
 import { type NetworkHandle, native } from '../native.js';
@@ -127,20 +127,7 @@ export class Trainer {
     sources: Sources,
     run: RunOptions,
   ): Promise<void> {
-    for (const pass of this.passes) {
-      const its = tensors.filter((t) => pass.weightIds.has(t.storedName));
-      if (its.length === 0) continue;
-      const ids = its.map((t) => pass.weightIds.get(t.storedName) as number);
-      const { findings } = await execute(checkpoints, [{ name: '', tensors: its }], {
-        ...run,
-        onProgress: undefined,
-        sources,
-        sink: 'network',
-        network: { handle: pass.handle, weights: Float64Array.from(ids) },
-        outputs: [{ fd: -1, prefix: new Uint8Array(), path: '' }],
-      });
-      judge(findings, its, checkpoints, {});
-    }
+    for (const pass of this.passes) await mixInto(pass, checkpoints, tensors, { ...run, sources });
   }
 
   /** Logits [examples.length, classes]. */
