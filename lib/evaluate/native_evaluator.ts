@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { NativeObjective, planObjective } from '../learn/native_objective.js';
 import type { LearningPlan } from '../learn/plan.js';
+import { graphsOf } from '../models/graph.js';
 import { native } from '../native.js';
 import { centralDifferences, planDifferences } from '../recipes/central_differences.js';
 import type { ObjectiveOptions, OpenObjective } from '../recipes/objective.js';
@@ -23,7 +24,7 @@ export class NativeEvaluator implements GradientEvaluator {
     if (graph)
       return createHash('sha256').update(`${graph.identity} ${data.contentHash}`).digest('hex');
     const { definition } = this.session;
-    const graphs = [definition.graph, ...(definition.classes ? [definition.classes] : [])];
+    const graphs = graphsOf(definition);
     // The last bits of logits depend on the instruction set.
     const { variant } = native().planNetwork(definition.graph, 1, 1);
     return createHash('sha256')

@@ -9,7 +9,7 @@ import type { Grouping } from '../merge/groups.js';
 import type { Matched } from '../merge/match.js';
 import { planTensors } from '../merge/plan.js';
 import { resolveWeights, type Weighting } from '../merge/weights.js';
-import type { Network } from '../models/graph.js';
+import { graphsOf, type Network } from '../models/graph.js';
 import { type HeldMemory, native } from '../native.js';
 import type {
   GradientOptions,
@@ -33,11 +33,7 @@ export interface LearningScene {
 
 /** The tensors of each group that the network reads, by the graphs' weights. */
 function usedByGroup({ matched, network }: LearningScene, grouping: Grouping): Matched[][] {
-  const names = new Set(
-    [network.graph, ...(network.classes ? [network.classes] : [])].flatMap((g) =>
-      g.weights.map((w) => w.name),
-    ),
-  );
+  const names = new Set(graphsOf(network).flatMap((g) => g.weights.map((w) => w.name)));
   const groups: Matched[][] = grouping.names.map(() => []);
   for (const m of matched) {
     if (names.has(m.entries[0]?.name as string)) groups[grouping.indexOf(m.name)]?.push(m);
@@ -48,7 +44,7 @@ function usedByGroup({ matched, network }: LearningScene, grouping: Grouping): M
 /** @throws StockpotError MISMATCH where a weight of the network is left out of the soup */
 function checkComplete({ network }: LearningScene, tensors: readonly Matched[]): void {
   const there = new Set(tensors.map((t) => t.entries[0]?.name));
-  for (const graph of [network.graph, ...(network.classes ? [network.classes] : [])]) {
+  for (const graph of graphsOf(network)) {
     requireWeights(graph, there);
   }
 }

@@ -2,7 +2,7 @@ import { totalmem } from 'node:os';
 import { showBytes } from '../bytes.js';
 import { StockpotError } from '../errors.js';
 import { availableMemory } from '../evaluate/network_memory.js';
-import type { Graph, Network } from '../models/graph.js';
+import { graphsOf, type Network } from '../models/graph.js';
 import { native } from '../native.js';
 
 /** Where the ingredients are between the passes over them. */
@@ -59,14 +59,9 @@ const LARGEST_BATCH = 128;
 const BUFFERS = 64 * 2 ** 20;
 const LEAST_BUFFERS = 8 * 2 ** 20;
 
-const used = (network: Network): Graph[] => [
-  network.graph,
-  ...(network.classes ? [network.classes] : []),
-];
-
 /** Bytes that the network's graphs take. */
 function networkBytes(network: Network, batch: number, threads: number, floats: number) {
-  const plans = used(network).map((g, i) =>
+  const plans = graphsOf(network).map((g, i) =>
     // Class prompts go through their graph as many at a time as there are classes, or as images.
     native().planNetwork(g, i === 0 ? batch : Math.min(batch, network.numClasses), threads, floats),
   );

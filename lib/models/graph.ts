@@ -141,3 +141,7 @@ export interface Network {
   /** Number of columns of the output. */
   numClasses: number;
 }
+
+/** All graphs of a network: the classifier's, and the class prompts' where there is one. */
+export const graphsOf = ({ graph, classes }: Network): Graph[] =>
+  classes ? [graph, classes] : [graph];
