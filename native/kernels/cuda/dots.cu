@@ -1,5 +1,6 @@
 #include "dots_thread.h"
 #include "launch.h"
+#include "start.h"
 #include "sums.h"
 
 namespace stockpot::cuda {
@@ -40,24 +41,19 @@ cudaError_t launch_dots(const Tables& t, Types types, DeviceShape device, cudaSt
   const unsigned blocks = blocks_for(t.tiles, kBlocks * device.multiprocessors);
   switch (types) {
     case Types::kF32:
-      dots_kernel<Types::kF32><<<blocks, kThreads, 0, stream>>>(t);
-      break;
+      return start(dots_kernel<Types::kF32>, {blocks, kThreads, stream}, t);
     case Types::kF16:
-      dots_kernel<Types::kF16><<<blocks, kThreads, 0, stream>>>(t);
-      break;
+      return start(dots_kernel<Types::kF16>, {blocks, kThreads, stream}, t);
     case Types::kBF16:
-      dots_kernel<Types::kBF16><<<blocks, kThreads, 0, stream>>>(t);
-      break;
+      return start(dots_kernel<Types::kBF16>, {blocks, kThreads, stream}, t);
     default:
-      dots_kernel<Types::kOther><<<blocks, kThreads, 0, stream>>>(t);
+      return start(dots_kernel<Types::kOther>, {blocks, kThreads, stream}, t);
   }
-  return cudaGetLastError();
 }
 
 cudaError_t sum_dots(const Tables& t, const uint64_t* group_tiles, uint32_t groups,
                      cudaStream_t stream) {
-  group_kernel<<<groups * t.k, kThreads, 0, stream>>>(t, group_tiles);
-  return cudaGetLastError();
+  return start(group_kernel, {groups * t.k, kThreads, stream}, t, group_tiles);
 }
 
 }  // namespace stockpot::cuda

@@ -1,5 +1,6 @@
 #include "gram_thread.h"
 #include "launch.h"
+#include "start.h"
 #include "sums.h"
 
 namespace stockpot::cuda {
@@ -58,25 +59,21 @@ cudaError_t launch_gram(const Tables& t, Types types, DeviceShape device, cudaSt
   const unsigned blocks = blocks_for(t.tiles * pairs, device.multiprocessors);
   switch (types) {
     case Types::kF32:
-      gram_kernel<Types::kF32><<<blocks, kThreads, 0, stream>>>(t, pairs);
-      break;
+      return start(gram_kernel<Types::kF32>, {blocks, kThreads, stream}, t, pairs);
     case Types::kF16:
-      gram_kernel<Types::kF16><<<blocks, kThreads, 0, stream>>>(t, pairs);
-      break;
+      return start(gram_kernel<Types::kF16>, {blocks, kThreads, stream}, t, pairs);
     case Types::kBF16:
-      gram_kernel<Types::kBF16><<<blocks, kThreads, 0, stream>>>(t, pairs);
-      break;
+      return start(gram_kernel<Types::kBF16>, {blocks, kThreads, stream}, t, pairs);
     default:
-      gram_kernel<Types::kOther><<<blocks, kThreads, 0, stream>>>(t, pairs);
+      return start(gram_kernel<Types::kOther>, {blocks, kThreads, stream}, t, pairs);
   }
-  return cudaGetLastError();
 }
 
 cudaError_t sum_gram(const Tables& t, const uint64_t* group_tiles, uint32_t groups,
                      cudaStream_t stream) {
   const uint32_t pairs = gram_pairs(t.k);
-  group_kernel<<<dim3(pairs * kGramSums, groups), kThreads, 0, stream>>>(t, pairs, group_tiles);
-  return cudaGetLastError();
+  return start(group_kernel, {dim3(pairs * kGramSums, groups), kThreads, stream}, t, pairs,
+               group_tiles);
 }
 
 }  // namespace stockpot::cuda

@@ -1,5 +1,6 @@
 #include "launch.h"
 #include "mean_thread.h"
+#include "start.h"
 
 namespace stockpot::cuda {
 namespace {
@@ -16,12 +17,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks) mean_kernel(const __grid_co
 template <Types kTypes>
 cudaError_t launch(const Tables& t, bool equal, DeviceShape device, cudaStream_t stream) {
   const unsigned blocks = blocks_for(t.tiles, kBlocks * device.multiprocessors);
-  if (equal) {
-    mean_kernel<kTypes, true><<<blocks, kThreads, 0, stream>>>(t);
-  } else {
-    mean_kernel<kTypes, false><<<blocks, kThreads, 0, stream>>>(t);
-  }
-  return cudaGetLastError();
+  return equal ? start(mean_kernel<kTypes, true>, {blocks, kThreads, stream}, t)
+               : start(mean_kernel<kTypes, false>, {blocks, kThreads, stream}, t);
 }
 
 }  // namespace

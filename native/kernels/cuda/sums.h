@@ -33,7 +33,7 @@ inline double sum_of_block(double* sums) {
   return total;
 }
 
-#if defined(__CUDACC__)
+#if defined(__CUDACC__) || defined(STOCKPOT_EMULATED)
 // The device's way for kCount values a lane at once: at each step a lane gives away half of its
 // values and keeps the sums of the others, so that the work halves too. Addition commutes, so the
 // bits are those of the tree.
