@@ -110,7 +110,72 @@ struct stockpot_plan_spec {
   uint64_t result;       /* device address, see stockpot_operation */
 };
 
+/* A network: the graph of native/executor/graph.h, which says what the operations and their numbers
+ * are, in flat tables. */
+enum stockpot_number {
+  STOCKPOT_NUMBER_F32 = 0, /* everything float32: decides as the processor does */
+  STOCKPOT_NUMBER_BF16 = 1,
+  STOCKPOT_NUMBER_F16 = 2 /* values, matrices and tables are; vectors and gradients of weights
+                             stay float32, sums are float32 */
+};
+
+struct stockpot_graph_op {
+  uint32_t kind; /* OpKind */
+  int32_t out, x, y, z, input, weight, bias, scale_weight;
+  uint32_t activation; /* Activation */
+  uint32_t transposed;
+  float number;
+  uint32_t number_count, first_bucket, bucket_count, reserved;
+  int64_t numbers[8];
+};
+
+struct stockpot_graph_input {
+  uint64_t elements; /* an example, or in all where shared */
+  uint32_t integers, shared;
+};
+
+struct stockpot_graph_weight {
+  uint32_t dimensions, reserved;
+  uint64_t shape[8];
+};
+
+struct stockpot_graph_value {
+  uint64_t rows, columns; /* rows an example */
+};
+
+struct stockpot_network_spec {
+  uint32_t size; /* of this struct */
+  uint32_t number;
+  uint32_t largest_batch;
+  uint32_t training;         /* 1: backward runs too */
+  uint64_t activation_bytes; /* training: what values, kept or computed again, may take; 0: all */
+  uint32_t input_count, weight_count, value_count, op_count, bucket_count;
+  int32_t output;
+  const struct stockpot_graph_input* inputs;
+  const struct stockpot_graph_weight* weights;
+  const struct stockpot_graph_value* values;
+  const struct stockpot_graph_op* ops;
+  const int32_t* buckets; /* of all ops */
+};
+
+/* Bytes of the device that a network takes. */
+struct stockpot_network_sizes {
+  uint64_t weights, activations, gradients, scratch;
+  uint32_t segments; /* of a training network: 1 keeps everything */
+  uint32_t reserved;
+};
+
+/* Where an input of a batch lies on the device, row-major. Images may be bytes, which are
+ * normalised as (byte · factor - mean[c]) / deviation[c] on their way in. Ids must be within their
+ * tables. */
+struct stockpot_network_input {
+  uint64_t data;
+  uint32_t bytes; /* 1: images of bytes; 0: float32, or int32 where the graph says integers */
+  float factor, mean[4], deviation[4];
+};
+
 struct stockpot_context;
+struct stockpot_network;
 struct stockpot_plan;
 struct stockpot_event;
 
@@ -161,6 +226,35 @@ struct stockpot_backend {
                   uint32_t stream, struct stockpot_failure*);
   /* When all its work has passed. */
   void (*plan_destroy)(struct stockpot_context*, struct stockpot_plan*);
+
+  /* Networks. One is used by one thread at a time, on one stream. */
+  int (*network_plan)(struct stockpot_context*, const struct stockpot_network_spec*,
+                      struct stockpot_network_sizes*, struct stockpot_failure*);
+  int (*network_create)(struct stockpot_context*, const struct stockpot_network_spec*,
+                        struct stockpot_network**, struct stockpot_failure*);
+  void (*network_destroy)(struct stockpot_context*, struct stockpot_network*);
+  /* Where weight i lies, row-major as stored, and its type (native/kernels/dtype.h): F32 for
+   * vectors and in float32 networks, else BF16 or F16. A mean's `out` or `second`, or a copy. */
+  int (*network_weight)(struct stockpot_context*, struct stockpot_network*, uint32_t i,
+                        uint64_t* address, uint32_t* dtype, struct stockpot_failure*);
+  /* Where the derivative by weight i, or by shared input i, lies: float32, as stored; 0 where
+   * there is none. */
+  int (*network_gradient)(struct stockpot_context*, struct stockpot_network*, uint32_t i,
+                          uint64_t* address, struct stockpot_failure*);
+  int (*network_input_gradient)(struct stockpot_context*, struct stockpot_network*, uint32_t i,
+                                uint64_t* address, struct stockpot_failure*);
+  /* batch <= largest_batch examples; out: device address, float32, a row of the output an example.
+   * Puts the work on the stream and returns. */
+  int (*network_forward)(struct stockpot_context*, struct stockpot_network*,
+                         const struct stockpot_network_input* inputs, uint32_t batch, uint64_t out,
+                         uint32_t stream, struct stockpot_failure*);
+  /* After the forward pass of the same inputs and batch. Adds the derivatives of a loss to the
+   * gradients; dout: its derivatives by the output, float32. */
+  int (*network_backward)(struct stockpot_context*, struct stockpot_network*,
+                          const struct stockpot_network_input* inputs, uint32_t batch,
+                          uint64_t dout, uint32_t stream, struct stockpot_failure*);
+  int (*network_zero_gradients)(struct stockpot_context*, struct stockpot_network*, uint32_t stream,
+                                struct stockpot_failure*);
 };
 
 /* The library's functions, or NULL where it does not have that version. */
