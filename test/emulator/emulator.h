@@ -25,7 +25,7 @@
 #define __grid_constant__
 #define __restrict__
 #define __launch_bounds__(...)
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
 // Blocks run one at a time, so their shared memory may be the same.
 #define __shared__ static
 
