@@ -33,13 +33,18 @@ if(NOT last_arch MATCHES "[af]$") # PTX of an architecture's own features runs n
 endif()
 
 file(GLOB cuda_headers CONFIGURE_DEPENDS native/kernels/*.h native/kernels/cuda/*.h
+     native/kernels/cuda/network/*.h
      native/kernels/plain/*.h native/backend/*.h native/backend/cuda/*.h)
+file(GLOB_RECURSE kernels CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR}/native/kernels/cuda
+     native/kernels/cuda/*.cu)
 set(cuda_objects)
-foreach(kernel mean dots gram)
+foreach(source ${kernels})
+  string(REGEX REPLACE "\\.cu$" "" kernel ${source})
+  get_filename_component(folder ${kernel} DIRECTORY)
   set(object ${CMAKE_CURRENT_BINARY_DIR}/cuda/${kernel}.o)
   add_custom_command(
     OUTPUT ${object}
-    COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_CURRENT_BINARY_DIR}/cuda
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_CURRENT_BINARY_DIR}/cuda/${folder}
     # --fmad=false: no product and sum become one operation unless the code says so.
     COMMAND ${nvcc} -std=c++17 -O3 ${gencode} --fmad=false --expt-relaxed-constexpr --threads 2
             -ccbin ${CMAKE_CXX_COMPILER} -Xcompiler

@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <tuple>
 #include <utility>
 
 namespace stockpot::cuda {
@@ -40,8 +41,14 @@ cudaError_t start(void (*kernel)(P...), const Start& s, A&&... arguments) {
                                                static_cast<int>(s.shared));
     if (e != cudaSuccess) return e;
   }
-  kernel<<<s.blocks, s.threads, s.shared, s.stream> > >(static_cast<P>(arguments)...);
-  return cudaGetLastError();
+  std::tuple<P...> values(static_cast<P>(arguments)...);
+  return std::apply(
+      [&](auto&... value) {
+        void* addresses[] = {&value...};
+        return cudaLaunchKernel(reinterpret_cast<const void*>(kernel), s.blocks, s.threads,
+                                addresses, s.shared, s.stream);
+      },
+      values);
 }
 #endif
 
