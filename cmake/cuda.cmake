@@ -63,8 +63,8 @@ find_library(cudart_static cudart_static HINTS ${cuda_root}/lib ${cuda_root}/lib
 if(NOT cudart_static)
   message(FATAL_ERROR "libcudart_static.a is not below ${cuda_root}")
 endif()
-add_library(stockpot-cuda MODULE native/backend/cuda/backend.cc native/backend/cuda/plan.cc
-            native/backend/cuda/probe.cc native/kernels/cuda/plan.cc ${cuda_objects})
+file(GLOB cuda_sources CONFIGURE_DEPENDS native/backend/cuda/*.cc native/kernels/cuda/*.cc)
+add_library(stockpot-cuda MODULE ${cuda_sources} ${cuda_objects})
 set_target_properties(stockpot-cuda PROPERTIES PREFIX lib)
 target_include_directories(stockpot-cuda SYSTEM PRIVATE ${cuda_root}/include)
 # CUDA's runtime is inside and hidden, as is the C++ library: nothing but the C library is needed.

@@ -14,6 +14,7 @@ enum cudaError_t {
   cudaErrorInvalidDevice = 101,
   cudaErrorNoKernelImageForDevice = 209,
   cudaErrorUnsupportedPtxVersion = 222,
+  cudaErrorUnknown = 999,
 };
 using cudaStream_t = struct emulated_stream*;
 using cudaEvent_t = struct emulated_event*;

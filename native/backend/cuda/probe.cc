@@ -4,9 +4,10 @@
 #include <dlfcn.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <string>
+
+#include "cublaslt_api.h"
 
 namespace stockpot::cuda {
 namespace {
@@ -19,24 +20,11 @@ std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
-// cuBLASLt of the runtime's major version: the file that STOCKPOT_CUBLASLT names, else where the
-// system's loader finds it.
 void probe_matmul(stockpot_probe* out) {
-  const std::string usual = "libcublasLt.so." + std::to_string(CUDART_VERSION / 1000);
-  const char* named = std::getenv("STOCKPOT_CUBLASLT");
-  const std::string name = named && *named ? named : usual;
-  void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) {
-    const char* why = dlerror();
-    say(out->matmul_message, "cuBLASLt is not found (" + std::string(why ? why : name) +
-                                 "); networks need " + usual +
-                                 ": install it, or let STOCKPOT_CUBLASLT name the file");
-    return;
-  }
-  const auto version = reinterpret_cast<size_t (*)()>(dlsym(library, "cublasLtGetVersion"));
-  out->matmul_version = version ? version() : 0;
-  if (out->matmul_version == 0) say(out->matmul_message, name + " is not cuBLASLt");
-  // It stays open: closing it and opening it again takes seconds.
+  const char* message = nullptr;
+  const lt::Functions* functions = lt::open(&message);
+  if (functions) out->matmul_version = functions->GetVersion();
+  say(out->matmul_message, message);
 }
 
 }  // namespace
