@@ -340,24 +340,33 @@ STOCKPOT_HD inline void mean_tile(const Tables& t, const Facts& facts, uint64_t 
   }
 }
 
-// Thread `thread` of a block's work on tile `tile` of a launch of one kind.
-template <Types kTypes, bool kEqual>
+template <bool kEqual>
+STOCKPOT_HD inline void mean_by_types(const Tables& t, const Facts& facts, uint64_t begin,
+                                      uint32_t thread) {
+  switch (facts.types) {
+    case Types::kF32:
+      return mean_tile<OneType<DType::kF32>, kEqual>(t, facts, begin, thread);
+    case Types::kF16:
+      return mean_tile<OneType<DType::kF16>, kEqual>(t, facts, begin, thread);
+    case Types::kBF16:
+      return mean_tile<OneType<DType::kBF16>, kEqual>(t, facts, begin, thread);
+    case Types::kMixed:
+      return mean_tile<MixedTypes, kEqual>(t, facts, begin, thread);
+    default: {
+      const uint64_t elements = t.tensors[facts.tensor].elements;
+      const uint64_t end = begin + kMeanTile < elements ? begin + kMeanTile : elements;
+      for (uint64_t e = begin + thread; e < end; e += kThreads)
+        mean_elements(t, facts.tensor, e, 1);
+    }
+  }
+}
+
+// Thread `thread` of a block's work on tile `tile`.
 STOCKPOT_HD inline void mean_thread(const Tables& t, uint64_t tile, uint32_t thread) {
   const Facts& facts = find_tensor(t.facts, t.fact_count, tile);
-  const uint64_t begin = (tile - facts.launch_tile) * kMeanTile;
-  if constexpr (kTypes == Types::kF32) {
-    mean_tile<OneType<DType::kF32>, kEqual>(t, facts, begin, thread);
-  } else if constexpr (kTypes == Types::kF16) {
-    mean_tile<OneType<DType::kF16>, kEqual>(t, facts, begin, thread);
-  } else if constexpr (kTypes == Types::kBF16) {
-    mean_tile<OneType<DType::kBF16>, kEqual>(t, facts, begin, thread);
-  } else if constexpr (kTypes == Types::kMixed) {
-    mean_tile<MixedTypes, kEqual>(t, facts, begin, thread);
-  } else {
-    const uint64_t elements = t.tensors[facts.tensor].elements;
-    const uint64_t end = begin + kMeanTile < elements ? begin + kMeanTile : elements;
-    for (uint64_t e = begin + thread; e < end; e += kThreads) mean_element(t, facts.tensor, e);
-  }
+  const uint64_t begin = (tile - facts.first_tile) * kMeanTile;
+  return facts.equal ? mean_by_types<true>(t, facts, begin, thread)
+                     : mean_by_types<false>(t, facts, begin, thread);
 }
 
 }  // namespace stockpot::cuda
