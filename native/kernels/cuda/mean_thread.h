@@ -321,22 +321,30 @@ STOCKPOT_HD inline void mean_vectors(const Tables& t, const Facts& facts, const 
   }
 }
 
+// A thread's part of a tile. Not inlined: each of these loops needs all registers, and the kernel
+// has all of them.
+template <class Load, bool kEqual, int kBatch, int kVectors>
+STOCKPOT_NOINLINE STOCKPOT_HD inline void mean_loop(const Tables& t, const Facts& facts,
+                                                    uint64_t begin, uint32_t thread) {
+  constexpr uint32_t kStep = kThreads * Load::kElements;
+  STOCKPOT_ROLLED
+  for (uint32_t from = 0; from < kMeanTile; from += kVectors * kStep) {
+    uint64_t at[kVectors];
+    STOCKPOT_UNROLL
+    for (int v = 0; v < kVectors; ++v) at[v] = begin + from + v * kStep + thread * Load::kElements;
+    mean_vectors<Load, kEqual, kBatch, kVectors>(t, facts, at);
+  }
+}
+
 template <class Load, bool kEqual>
 STOCKPOT_HD inline void mean_tile(const Tables& t, const Facts& facts, uint64_t begin,
                                   uint32_t thread) {
-  constexpr uint32_t kStep = kThreads * Load::kElements;
-  if (!Load::kWide && t.tensors[facts.tensor].inputs <= 4) {
-    // Few inputs: each of two vectors.
-    for (uint32_t from = 0; from < kMeanTile; from += 2 * kStep) {
-      const uint64_t first = begin + from + thread * Load::kElements;
-      const uint64_t at[2] = {first, first + kStep};
-      mean_vectors<Load, kEqual, 4, 2>(t, facts, at);
-    }
+  if constexpr (Load::kWide) {
+    mean_loop<Load, kEqual, 4, 1>(t, facts, begin, thread);
+  } else if (t.tensors[facts.tensor].inputs <= 4) {
+    mean_loop<Load, kEqual, 4, 2>(t, facts, begin, thread);  // few inputs: each of two vectors
   } else {
-    for (uint32_t from = 0; from < kMeanTile; from += kStep) {
-      const uint64_t at[1] = {begin + from + thread * Load::kElements};
-      mean_vectors<Load, kEqual, Load::kWide ? 4 : 8, 1>(t, facts, at);
-    }
+    mean_loop<Load, kEqual, 8, 1>(t, facts, begin, thread);
   }
 }
 
