@@ -2,7 +2,7 @@
 # The GPU suite, without Node: compiles where the device is, runs every operation against the plain reference, and times
 # it beside PyTorch. Needs CMake, a C++ compiler, CUDA 13's nvcc, and for the timings python3 with torch.
 #
-#   scripts/gpu_suite.sh [--host-device] OUT [STAGE ...]
+#   scripts/gpu_suite.sh [--emulated] OUT [STAGE ...]
 #
 # OUT is a folder for the results (JSON and logs). Stages, all by default, each below ten minutes, 25 together:
 #
@@ -14,11 +14,12 @@
 #   stream     from files to the device, beside safetensors' load_file                                4 min
 #
 # A stage that fails does not keep the next from running; the exit code is then 1. Without a device it says so and exits
-# with 0. --host-device takes the processor for the device: that shows that the suite works, and times nothing of worth.
+# with 0. --emulated takes the processor for the device
+# (test/emulator): that shows that the suite and the library work, and times nothing of worth.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-host=
-if [ "${1:-}" = --host-device ]; then host=1; shift; fi
+emulated=
+if [ "${1:-}" = --emulated ]; then emulated=1; shift; fi
 if [ $# -eq 0 ]; then sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 2; fi
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
@@ -26,14 +27,14 @@ shift
 stages=("$@")
 [ ${#stages[@]} -gt 0 ] || stages=(limits build test sanitize bench stream)
 build=${STOCKPOT_GPU_BUILD:-$PWD/.scratch/gpu-build}
-[ -z "$host" ] || build=${STOCKPOT_GPU_BUILD:-$PWD/build-native}
+[ -z "$emulated" ] || build=${STOCKPOT_GPU_BUILD:-$PWD/build-native}
 library=$build/libstockpot-cuda.so
-[ -z "$host" ] || library=$build/libstockpot-host-backend.so
+[ -z "$emulated" ] || library=$build/libstockpot-emulated.so
 data=${STOCKPOT_GPU_DATA:-$(mktemp -d)}
 [ -n "${STOCKPOT_GPU_DATA:-}" ] || trap 'rm -rf "$data"' EXIT
 python=${PYTHON:-python3}
 
-if [ -z "$host" ]; then
+if [ -z "$emulated" ]; then
   if ! gpu=$(nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.total --format=csv,noheader 2>&1); then
     echo "skipped: there is no NVIDIA device here (nvidia-smi: ${gpu##*: })"
     exit 0
@@ -53,21 +54,21 @@ fi
 stage_limits() {
   [ -n "${LIMITS:-}" ] || { echo "skipped: LIMITS names no script"; return 0; }
   local options=()
-  [ -z "$host" ] || options=(--smoke)
+  [ -z "$emulated" ] || options=(--smoke)
   timeout 590 "$python" "$LIMITS" "$out/limits.json" --seconds 470 "${options[@]}"
 }
 
 stage_build() {
   local options=(-DSTOCKPOT_CUDA=ON "-DSTOCKPOT_CUDA_ARCHITECTURES=${arch:-}")
-  [ -z "$host" ] || options=()
+  [ -z "$emulated" ] || options=()
   cmake -S . -B "$build" -DSTOCKPOT_NODE=OFF "${options[@]}" || return
   cmake --build "$build" --parallel "$(nproc)" || return
-  [ -n "$host" ] || "$python" scripts/check_cuda_library.py "$library" "$arch"
+  [ -n "$emulated" ] || "$python" scripts/check_cuda_library.py "$library" "$arch"
 }
 
 stage_test() {
   local options=()
-  [ -z "$host" ] || options=(--small)
+  [ -z "$emulated" ] || options=(--small)
   timeout 300 "$build/gpu_tests" "$library" --json "$out/tests.json" "${options[@]}"
 }
 
@@ -83,19 +84,19 @@ stage_sanitize() {
 stage_bench() {
   "$python" -c 'import torch' 2>/dev/null || { echo "skipped: $python has no torch"; return 0; }
   local options=(--seconds 420)
-  [ -z "$host" ] || options=(--smoke)
+  [ -z "$emulated" ] || options=(--smoke)
   timeout 590 "$python" test/gpu/bench.py "$library" "$out/bench.json" "${options[@]}"
 }
 
 stage_stream() {
   "$python" -c 'import safetensors.torch' 2>/dev/null || {
     local size=1000000000
-    [ -z "$host" ] || size=2000000
+    [ -z "$emulated" ] || size=2000000
     timeout 300 "$build/stream_bench" "$library" "$data" 8 "$size" | tee "$out/stream.json"
     return
   }
   local options=(--k 8 --gigabytes 1)
-  [ -z "$host" ] || options=(--k 2 --gigabytes 0.004 --repeats 1 --device cpu)
+  [ -z "$emulated" ] || options=(--k 2 --gigabytes 0.004 --repeats 1 --device cpu)
   timeout 400 "$python" test/gpu/load_bench.py "$build/stream_bench" "$library" "$data" "$out/stream.json" "${options[@]}"
 }
 
@@ -105,7 +106,7 @@ for stage in "${stages[@]}"; do
     echo "gpu_suite: there is no stage $stage" >&2
     exit 2
   fi
-  [ -z "$host" ] || [ "$stage" != sanitize ] || continue
+  [ -z "$emulated" ] || [ "$stage" != sanitize ] || continue
   echo "== $stage"
   began=$SECONDS
   "stage_$stage" 2>&1 | tee "$out/$stage.log"

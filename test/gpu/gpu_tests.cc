@@ -2,9 +2,9 @@
 //
 //   gpu_tests LIBRARY [--small] [--json FILE]
 //
-// Means must have the bits of native/kernels/plain/mean.cc. Sums must have the bits of the same
-// threads run one after the other on the host (test/native/cuda_sums_test.cc compares those with
-// more precision). --small: what compute-sanitizer gets through in a minute. Without a device it
+// Means must have the bits of native/kernels/plain/mean.cc. Sums are compared with sums in more
+// precision, and must have the same bits in every run. --small: what compute-sanitizer gets through
+// in a minute. Without a device it
 // says why and exits with 0.
 #include <unistd.h>
 
@@ -17,7 +17,6 @@
 #include "../../native/backend/library.h"
 #include "../../native/kernels/dispatch.h"
 #include "../../native/stream/device_merge_job.h"
-#include "../native/support/host_run.h"
 #include "../native/support/models.h"
 
 using namespace stockpot;
@@ -138,7 +137,9 @@ std::vector<MeanCase> large_cases(size_t n) {
       for (bool weighted : {false, true}) {
         MeanCase c;
         c.types.assign(k, t);
-        c.out = c.second = t;
+        c.out = t;
+        c.has_second = true;  // in another type, in the same pass
+        c.second = t == DType::kF32 ? DType::kBF16 : DType::kF32;
         c.weighted = weighted;
         c.n = n + k;
         cases.push_back(c);
@@ -152,53 +153,131 @@ std::vector<MeanCase> large_cases(size_t n) {
   return cases;
 }
 
-void sums(Device& d, uint32_t operation, const Model& m, const std::string& name) {
-  const size_t count = m.results(operation);
-  std::vector<double> want(count);
-  {
-    const PlanTables tables(m, [](const uint8_t* p) { return address(p); });
-    cuda::HostPlan plan;
-    check(cuda::make_plan(tables.spec(operation, address(want.data())), &plan).empty(), name);
-    cuda::run_on_host(plan);
+double value(const Model& m, size_t tensor, size_t input, size_t e) {
+  const DType t = m.types[input];
+  return plain::load(t, m.input(tensor, input) + e * byte_size(t));
+}
+double other(const Model& m, size_t tensor, size_t e) {
+  if (!m.other) return 0;
+  return plain::load(m.other_type, m.other_of(tensor) + e * byte_size(m.other_type));
+}
+
+// Adding n products one after the other makes an error below n · 2^-53 of the sum of their
+// magnitudes. The longest chain is a warp's part of a full tile of a Gram matrix, 8192 products
+// (docs/numerics.md); errors of either sign mostly cancel, so this much less is asked for.
+constexpr double kSumBound = 600 * 0x1p-53;
+
+void compare(const Model& m, uint32_t operation, const std::vector<double>& found,
+             const std::string& what) {
+  const size_t k = m.types.size();
+  const bool dots = operation == STOCKPOT_DOTS;
+  bool close = true, symmetric = true;
+  for (uint32_t g = 0; g <= m.groups.back(); ++g) {
+    for (size_t i = 0; i < k; ++i) {
+      for (size_t j = 0; j < (dots ? 1 : k); ++j) {
+        long double sum = 0, magnitude = 0;
+        for (size_t n = 0; n < m.sizes.size(); ++n) {
+          if (m.groups[n] != g) continue;
+          for (size_t e = 0; e < m.sizes[n]; ++e) {
+            const double r = other(m, n, e);
+            const double x = value(m, n, i, e);
+            const long double product =
+                dots ? static_cast<long double>(r) * x
+                     : static_cast<long double>(x - r) * (value(m, n, j, e) - r);
+            sum += product;
+            magnitude += std::fabs(product);
+          }
+        }
+        const double got = found[dots ? g * k + i : (g * k + i) * k + j];
+        close = close && std::fabs(static_cast<double>(got - sum)) <=
+                             kSumBound * static_cast<double>(magnitude);
+        if (!dots) symmetric = symmetric && got == found[(g * k + j) * k + i];
+      }
+    }
   }
+  check(close, what + ": the sums");
+  check(symmetric, what + ": symmetry");
+}
+
+// `skew`: bytes that every tensor lies beyond a multiple of 256.
+std::vector<double> run_sums(Device& d, uint32_t operation, const Model& m, size_t skew) {
+  const size_t count = m.results(operation);
   std::map<const uint8_t*, OnDevice> there;
   for (size_t n = 0; n < m.sizes.size(); ++n) {
     for (size_t i = 0; i < m.types.size(); ++i) {
-      there.emplace(m.input(n, i), OnDevice(d, m.input(n, i), m.sizes[n] * byte_size(m.types[i])));
+      there.emplace(m.input(n, i),
+                    OnDevice(d, m.input(n, i), m.sizes[n] * byte_size(m.types[i]), skew));
     }
-    there.emplace(m.other_of(n), OnDevice(d, m.other_of(n), m.sizes[n] * byte_size(m.other_type)));
+    there.emplace(m.other_of(n),
+                  OnDevice(d, m.other_of(n), m.sizes[n] * byte_size(m.other_type), skew));
   }
   Device::Memory result(d, count * 8);
   const PlanTables tables(m, [&there](const uint8_t* p) { return there.at(p).address; });
   const Device::Plan plan(d, tables.spec(operation, result.address()));
-  for (int run = 0; run < 2; ++run) {
-    plan.run(nullptr, STOCKPOT_COMPUTE);
-    d.synchronize();
-    const auto bytes = fetch(d, result.address(), count * 8);
-    check(std::memcmp(bytes.data(), want.data(), count * 8) == 0,
-          name + " of " + std::to_string(m.types.size()) + ", first type " +
-              std::to_string(static_cast<int>(m.types[0])) + ", run " + std::to_string(run));
+  plan.run(nullptr, STOCKPOT_COMPUTE);
+  d.synchronize();
+  const auto bytes = fetch(d, result.address(), count * 8);
+  std::vector<double> found(count);
+  std::memcpy(found.data(), bytes.data(), bytes.size());
+  return found;
+}
+
+void sums(Device& d, uint32_t operation, Model m, const std::string& kind) {
+  const size_t k = m.types.size();
+  const std::string name = kind + " of " + std::to_string(k) + ", first type " +
+                           std::to_string(static_cast<int>(m.types[0])) + ", other of type " +
+                           (m.other ? std::to_string(static_cast<int>(m.other_type)) : "none");
+  const std::vector<double> found = run_sums(d, operation, m, 0);
+  compare(m, operation, found, name);
+  check(run_sums(d, operation, m, 0) == found, name + ": the same bits again");
+  check(run_sums(d, operation, m, 1) == found, name + ": and wherever they lie");
+  // A product does not depend on what else is asked for, among inputs of one type.
+  m.types.resize(2);
+  const std::vector<double> two = run_sums(d, operation, m, 0);
+  bool same = true;
+  for (uint32_t g = 0; g <= m.groups.back(); ++g) {
+    for (size_t i = 0; i < 2; ++i) {
+      if (operation == STOCKPOT_GRAM) {
+        same = same && two[(g * 2 + i) * 2 + 1] == found[(g * k + i) * k + 1];
+      } else {
+        same = same && two[g * 2 + i] == found[g * k + i];
+      }
+    }
   }
+  check(same, name + ": alone or with others");
 }
 
 void all_sums(Device& d, bool small) {
+  // One, two and more blocks of eight rows; more than thirty-two.
   const std::vector<std::vector<DType>> types = {
+      std::vector<DType>(3, DType::kF32),
       std::vector<DType>(9, DType::kF32),
-      std::vector<DType>(small ? 3 : 17, DType::kBF16),
-      std::vector<DType>(3, DType::kF16),
-      {DType::kF32, DType::kBF16, DType::kF64, DType::kF8E4M3, DType::kF16}};
+      std::vector<DType>(17, DType::kBF16),
+      std::vector<DType>(43, DType::kF16),
+      std::vector<DType>(2, DType::kF64),
+      std::vector<DType>(2, DType::kF8E5M2),
+      {DType::kF32, DType::kF32, DType::kBF16, DType::kF8E4M3, DType::kF16},
+      {DType::kBF16, DType::kF32, DType::kF64}};
   for (uint32_t operation : {STOCKPOT_DOTS, STOCKPOT_GRAM}) {
     for (const auto& t : types) {
       for (bool with_other : {true, false}) {
         if (operation == STOCKPOT_DOTS && !with_other) continue;
-        for (DType other_type : {DType::kF32, DType::kBF16}) {
-          const Model m = small ? made_up_model({5, 900, 0, 1, 8193}, {0, 0, 0, 2, 2}, t,
+        for (DType other_type : {DType::kF32, DType::kBF16, DType::kF64}) {
+          if (!with_other && other_type != DType::kF32) continue;
+          const Model m = small ? made_up_model({5, 900, 0, 1, 2049}, {0, 0, 0, 2, 2}, t,
                                                 other_type, with_other)
                                 : made_up_model({5, 9000, 0, 1, 200001, 8192}, {0, 0, 0, 2, 2, 2},
                                                 t, other_type, with_other);
           sums(d, operation, m, operation == STOCKPOT_DOTS ? "dots" : "Gram");
         }
       }
+    }
+  }
+  // Around the tiles of both.
+  for (size_t n : {8191, 8193, 65535, 65537}) {
+    const Model m = made_up_model({n}, {0}, std::vector<DType>(2, DType::kBF16), DType::kF32, true);
+    for (uint32_t operation : {STOCKPOT_DOTS, STOCKPOT_GRAM}) {
+      compare(m, operation, run_sums(d, operation, m, 0), "a tile's end");
     }
   }
 }

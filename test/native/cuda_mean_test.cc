@@ -2,7 +2,9 @@
 // for bit; and the parts that it is made of.
 #include <algorithm>
 #include <cstdio>
+#include <set>
 
+#include "../../native/kernels/cuda/gram_tables.h"
 #include "support/cases.h"
 #include "support/host_run.h"
 
@@ -83,7 +85,9 @@ void means() {
   cuda::HostPlan plan;
   const std::string wrong = cuda::make_plan(spec, &plan);
   check(wrong.empty(), wrong);
-  check(plan.launches.size() == 10, "five kinds of types, equal and weighted");
+  std::set<std::pair<cuda::Types, bool>> kinds;
+  for (const cuda::Facts& f : plan.facts) kinds.emplace(f.types, f.equal);
+  check(kinds.size() == 10, "five kinds of types, equal and weighted, in one launch");
   cuda::run_on_host(plan);
   for (size_t i = 0; i < all.size(); ++i) {
     Placed& p = all[i];
@@ -189,10 +193,21 @@ void halves() {
 void tiles() {
   std::vector<cuda::Facts> facts(5);
   const uint64_t first[] = {0, 3, 4, 10, 11};
-  for (int i = 0; i < 5; ++i) facts[static_cast<size_t>(i)].launch_tile = first[i];
+  for (int i = 0; i < 5; ++i) facts[static_cast<size_t>(i)].first_tile = first[i];
   const size_t want[] = {0, 0, 0, 1, 2, 2, 2, 2, 2, 2, 3, 4, 4};
   for (uint64_t tile = 0; tile < 13; ++tile) {
     check(&cuda::find_tensor(facts.data(), 5, tile) == &facts[want[tile]], "tensor of a tile");
+  }
+  // Blocks of a Gram matrix on and above the diagonal, each once.
+  for (uint32_t blocks = 1; blocks < 12; ++blocks) {
+    uint32_t index = 0;
+    for (uint32_t row = 0; row < blocks; ++row) {
+      for (uint32_t column = row; column < blocks; ++column, ++index) {
+        const cuda::GramPosition p = cuda::gram_position(index, blocks);
+        check(p.row == row && p.column == column && cuda::gram_index(p, blocks) == index,
+              "position of a block");
+      }
+    }
   }
 }
 

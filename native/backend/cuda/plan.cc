@@ -85,14 +85,13 @@ int plan_run(stockpot_context* c, stockpot_plan* plan, const double* weights, ui
   t.result = host.result;
   t.partial = plan->partial;
   t.k = host.k;
-  for (const Launch& launch : host.launches) {
-    if (e != cudaSuccess) break;
-    t.facts = plan->facts + launch.first_fact;
-    t.fact_count = launch.fact_count;
-    t.tiles = launch.tiles;
-    e = host.operation == STOCKPOT_MEAN   ? launch_mean(t, launch.types, launch.equal, c->shape, s)
-        : host.operation == STOCKPOT_DOTS ? launch_dots(t, launch.types, c->shape, s)
-                                          : launch_gram(t, launch.types, c->shape, s);
+  t.facts = plan->facts;
+  t.fact_count = static_cast<uint32_t>(host.facts.size());
+  t.tiles = host.tiles;
+  if (e == cudaSuccess && t.tiles) {
+    e = host.operation == STOCKPOT_MEAN   ? launch_mean(t, c->shape, s)
+        : host.operation == STOCKPOT_DOTS ? launch_dots(t, c->shape, s)
+                                          : launch_gram(t, c->shape, s);
   }
   const uint32_t groups =
       host.group_tiles.empty() ? 0 : static_cast<uint32_t>(host.group_tiles.size() - 1);

@@ -8,15 +8,14 @@ namespace {
 
 constexpr int kBlocks = 2;
 
-template <Types kTypes>
 __global__ void __launch_bounds__(kThreads, kBlocks) dots_kernel(const __grid_constant__ Tables t) {
   __shared__ double shared[kWarps * kDotsBatch];
   for (uint64_t tile = blockIdx.x; tile < t.tiles; tile += gridDim.x) {
     const Facts& facts = find_tensor(t.facts, t.fact_count, tile);
-    double* row = t.partial + (facts.first_tile + tile - facts.launch_tile) * t.k;
+    double* row = t.partial + tile * t.k;
     for (uint32_t first = 0; first < t.k; first += kDotsBatch) {
       double sum[kDotsBatch], total = 0;
-      dots_thread<kTypes>(t, facts, tile, first, threadIdx.x, sum);
+      dots_thread(t, facts, tile, first, threadIdx.x, sum);
       sum_block<kDotsBatch>(sum, shared, &total);
       if (threadIdx.x < kDotsBatch && first + threadIdx.x < t.k) row[first + threadIdx.x] = total;
     }
@@ -37,18 +36,9 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-cudaError_t launch_dots(const Tables& t, Types types, DeviceShape device, cudaStream_t stream) {
+cudaError_t launch_dots(const Tables& t, DeviceShape device, cudaStream_t stream) {
   const unsigned blocks = blocks_for(t.tiles, kBlocks * device.multiprocessors);
-  switch (types) {
-    case Types::kF32:
-      return start(dots_kernel<Types::kF32>, {blocks, kThreads, stream}, t);
-    case Types::kF16:
-      return start(dots_kernel<Types::kF16>, {blocks, kThreads, stream}, t);
-    case Types::kBF16:
-      return start(dots_kernel<Types::kBF16>, {blocks, kThreads, stream}, t);
-    default:
-      return start(dots_kernel<Types::kOther>, {blocks, kThreads, stream}, t);
-  }
+  return start(dots_kernel, {blocks, kThreads, stream}, t);
 }
 
 cudaError_t sum_dots(const Tables& t, const uint64_t* group_tiles, uint32_t groups,

@@ -58,28 +58,78 @@ STOCKPOT_HD inline void add_dots(const stockpot_tensor& tensor, const stockpot_i
   }
 }
 
-// sum[b] of inputs first, first + 1, … for thread `thread` of tile `tile` of a launch of one kind.
+// Four elements of inputs of several types.
+STOCKPOT_HD inline void add_mixed_dots(const stockpot_tensor& tensor, const stockpot_input* inputs,
+                                       int count, uint64_t e, double* sum) {
+  FourOfAny x[kDotsBatch];
+  STOCKPOT_UNROLL
+  for (int b = 0; b < kDotsBatch; ++b) {
+    if (b < count) x[b].load(inputs[b].data, inputs[b].dtype, e);
+  }
+  double g[4], v[4];
+  load_other<4>(tensor, e, g);
+  STOCKPOT_UNROLL
+  for (int b = 0; b < kDotsBatch; ++b) {
+    if (b < count) {
+      x[b].values(v);
+      STOCKPOT_UNROLL
+      for (int j = 0; j < 4; ++j) sum[b] = fma_rn(g[j], v[j], sum[b]);
+    }
+  }
+}
+
+// A thread takes facts.count consecutive elements, leaves out those of the others, and so on: by
+// vectors or, where they are not aligned, one by one, in the same order. Not inlined: each of these
+// loops needs the registers.
 template <Types kTypes>
-STOCKPOT_HD inline void dots_thread(const Tables& t, const Facts& facts, uint64_t tile,
-                                    uint32_t first, uint32_t thread, double* sum) {
-  constexpr int kCount = kTypes == Types::kF16 || kTypes == Types::kBF16 ? 8 : 4;
+STOCKPOT_NOINLINE STOCKPOT_HD inline void dots_loop(const Tables& t, const Facts& facts,
+                                                    uint64_t begin, uint32_t first, uint32_t thread,
+                                                    double* sum) {
   const stockpot_tensor& tensor = t.tensors[facts.tensor];
   const stockpot_input* inputs = t.inputs + tensor.first_input + first;
   const int count = static_cast<int>(t.k - first < kDotsBatch ? t.k - first : kDotsBatch);
-  const uint64_t begin = (tile - facts.launch_tile) * kDotsTile;
+  const uint32_t each = kTypes == Types::kF32 || kTypes == Types::kMixed  ? 4
+                        : kTypes == Types::kF16 || kTypes == Types::kBF16 ? 8
+                                                                          : facts.count;
+  double s[kDotsBatch];
   STOCKPOT_UNROLL
-  for (int b = 0; b < kDotsBatch; ++b) sum[b] = 0;
-  for (uint32_t from = 0; from < kDotsTile; from += kThreads * kCount) {
-    const uint64_t e = begin + from + thread * kCount;
+  for (int b = 0; b < kDotsBatch; ++b) s[b] = 0;
+  STOCKPOT_ROLLED
+  for (uint32_t from = 0; from < kDotsTile; from += kThreads * each) {
+    const uint64_t e = begin + from + thread * each;
     if (e >= tensor.elements) break;
-    const uint64_t end = e + kCount < tensor.elements ? e + kCount : tensor.elements;
-    if constexpr (kTypes == Types::kOther) {
-      add_dots_slowly(tensor, inputs, count, e, end, sum);
-    } else if (end - e == kCount) {
-      add_dots<dtype_of<kTypes>(), kCount>(tensor, inputs, count, e, sum);
-    } else {
-      add_dots_slowly(tensor, inputs, count, e, end, sum);
+    const uint64_t end = e + each < tensor.elements ? e + each : tensor.elements;
+    if (kTypes == Types::kOther || end - e != each) {
+      add_dots_slowly(tensor, inputs, count, e, end, s);
+    } else if constexpr (kTypes == Types::kF32) {
+      add_dots<DType::kF32, 4>(tensor, inputs, count, e, s);
+    } else if constexpr (kTypes == Types::kF16) {
+      add_dots<DType::kF16, 8>(tensor, inputs, count, e, s);
+    } else if constexpr (kTypes == Types::kBF16) {
+      add_dots<DType::kBF16, 8>(tensor, inputs, count, e, s);
+    } else if constexpr (kTypes == Types::kMixed) {
+      add_mixed_dots(tensor, inputs, count, e, s);
     }
+  }
+  STOCKPOT_UNROLL
+  for (int b = 0; b < kDotsBatch; ++b) sum[b] = s[b];
+}
+
+// sum[b] of inputs first, first + 1, … for thread `thread` of tile `tile`.
+STOCKPOT_HD inline void dots_thread(const Tables& t, const Facts& facts, uint64_t tile,
+                                    uint32_t first, uint32_t thread, double* sum) {
+  const uint64_t begin = (tile - facts.first_tile) * kDotsTile;
+  switch (facts.types) {
+    case Types::kF32:
+      return dots_loop<Types::kF32>(t, facts, begin, first, thread, sum);
+    case Types::kF16:
+      return dots_loop<Types::kF16>(t, facts, begin, first, thread, sum);
+    case Types::kBF16:
+      return dots_loop<Types::kBF16>(t, facts, begin, first, thread, sum);
+    case Types::kMixed:
+      return dots_loop<Types::kMixed>(t, facts, begin, first, thread, sum);
+    default:
+      return dots_loop<Types::kOther>(t, facts, begin, first, thread, sum);
   }
 }
 

@@ -15,12 +15,11 @@ inline unsigned blocks_for(uint64_t work, int most) {
   return static_cast<unsigned>(work < static_cast<uint64_t>(most) ? work : most);
 }
 
-// One launch of tensors of one kind, with at least one tile.
-cudaError_t launch_mean(const Tables& t, Types types, bool equal, DeviceShape device,
-                        cudaStream_t stream);
+// One launch over all tensors, with at least one tile.
+cudaError_t launch_mean(const Tables& t, DeviceShape device, cudaStream_t stream);
 // These fill t.partial;
-cudaError_t launch_dots(const Tables& t, Types types, DeviceShape device, cudaStream_t stream);
-cudaError_t launch_gram(const Tables& t, Types types, DeviceShape device, cudaStream_t stream);
+cudaError_t launch_dots(const Tables& t, DeviceShape device, cudaStream_t stream);
+cudaError_t launch_gram(const Tables& t, DeviceShape device, cudaStream_t stream);
 // and these add it up by groups into t.result.
 cudaError_t sum_dots(const Tables& t, const uint64_t* group_tiles, uint32_t groups,
                      cudaStream_t stream);

@@ -321,43 +321,60 @@ STOCKPOT_HD inline void mean_vectors(const Tables& t, const Facts& facts, const 
   }
 }
 
+// A thread's part of a tile. Not inlined: each of these loops needs all registers, and the kernel
+// has all of them.
+template <class Load, bool kEqual, int kBatch, int kVectors>
+STOCKPOT_NOINLINE STOCKPOT_HD inline void mean_loop(const Tables& t, const Facts& facts,
+                                                    uint64_t begin, uint32_t thread) {
+  constexpr uint32_t kStep = kThreads * Load::kElements;
+  STOCKPOT_ROLLED
+  for (uint32_t from = 0; from < kMeanTile; from += kVectors * kStep) {
+    uint64_t at[kVectors];
+    STOCKPOT_UNROLL
+    for (int v = 0; v < kVectors; ++v) at[v] = begin + from + v * kStep + thread * Load::kElements;
+    mean_vectors<Load, kEqual, kBatch, kVectors>(t, facts, at);
+  }
+}
+
 template <class Load, bool kEqual>
 STOCKPOT_HD inline void mean_tile(const Tables& t, const Facts& facts, uint64_t begin,
                                   uint32_t thread) {
-  constexpr uint32_t kStep = kThreads * Load::kElements;
-  if (!Load::kWide && t.tensors[facts.tensor].inputs <= 4) {
-    // Few inputs: each of two vectors.
-    for (uint32_t from = 0; from < kMeanTile; from += 2 * kStep) {
-      const uint64_t first = begin + from + thread * Load::kElements;
-      const uint64_t at[2] = {first, first + kStep};
-      mean_vectors<Load, kEqual, 4, 2>(t, facts, at);
-    }
+  if constexpr (Load::kWide) {
+    mean_loop<Load, kEqual, 4, 1>(t, facts, begin, thread);
+  } else if (t.tensors[facts.tensor].inputs <= 4) {
+    mean_loop<Load, kEqual, 4, 2>(t, facts, begin, thread);  // few inputs: each of two vectors
   } else {
-    for (uint32_t from = 0; from < kMeanTile; from += kStep) {
-      const uint64_t at[1] = {begin + from + thread * Load::kElements};
-      mean_vectors<Load, kEqual, Load::kWide ? 4 : 8, 1>(t, facts, at);
+    mean_loop<Load, kEqual, 8, 1>(t, facts, begin, thread);
+  }
+}
+
+template <bool kEqual>
+STOCKPOT_HD inline void mean_by_types(const Tables& t, const Facts& facts, uint64_t begin,
+                                      uint32_t thread) {
+  switch (facts.types) {
+    case Types::kF32:
+      return mean_tile<OneType<DType::kF32>, kEqual>(t, facts, begin, thread);
+    case Types::kF16:
+      return mean_tile<OneType<DType::kF16>, kEqual>(t, facts, begin, thread);
+    case Types::kBF16:
+      return mean_tile<OneType<DType::kBF16>, kEqual>(t, facts, begin, thread);
+    case Types::kMixed:
+      return mean_tile<MixedTypes, kEqual>(t, facts, begin, thread);
+    default: {
+      const uint64_t elements = t.tensors[facts.tensor].elements;
+      const uint64_t end = begin + kMeanTile < elements ? begin + kMeanTile : elements;
+      for (uint64_t e = begin + thread; e < end; e += kThreads)
+        mean_elements(t, facts.tensor, e, 1);
     }
   }
 }
 
-// Thread `thread` of a block's work on tile `tile` of a launch of one kind.
-template <Types kTypes, bool kEqual>
+// Thread `thread` of a block's work on tile `tile`.
 STOCKPOT_HD inline void mean_thread(const Tables& t, uint64_t tile, uint32_t thread) {
   const Facts& facts = find_tensor(t.facts, t.fact_count, tile);
-  const uint64_t begin = (tile - facts.launch_tile) * kMeanTile;
-  if constexpr (kTypes == Types::kF32) {
-    mean_tile<OneType<DType::kF32>, kEqual>(t, facts, begin, thread);
-  } else if constexpr (kTypes == Types::kF16) {
-    mean_tile<OneType<DType::kF16>, kEqual>(t, facts, begin, thread);
-  } else if constexpr (kTypes == Types::kBF16) {
-    mean_tile<OneType<DType::kBF16>, kEqual>(t, facts, begin, thread);
-  } else if constexpr (kTypes == Types::kMixed) {
-    mean_tile<MixedTypes, kEqual>(t, facts, begin, thread);
-  } else {
-    const uint64_t elements = t.tensors[facts.tensor].elements;
-    const uint64_t end = begin + kMeanTile < elements ? begin + kMeanTile : elements;
-    for (uint64_t e = begin + thread; e < end; e += kThreads) mean_element(t, facts.tensor, e);
-  }
+  const uint64_t begin = (tile - facts.first_tile) * kMeanTile;
+  return facts.equal ? mean_by_types<true>(t, facts, begin, thread)
+                     : mean_by_types<false>(t, facts, begin, thread);
 }
 
 }  // namespace stockpot::cuda

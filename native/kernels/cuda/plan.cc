@@ -1,10 +1,7 @@
 #include "plan.h"
 
-#include <map>
-#include <utility>
-
 #include "../exact_span.h"
-#include "gram_thread.h"
+#include "gram_tables.h"
 
 namespace stockpot::cuda {
 namespace {
@@ -32,6 +29,13 @@ Types types_of(const stockpot_tensor& t, const stockpot_input* inputs) {
     default:
       return Types::kMixed;
   }
+}
+
+// Consecutive elements that a thread takes for a dot product.
+uint8_t dots_count(const stockpot_tensor& t, const stockpot_input* inputs) {
+  bool halves = byte_size(static_cast<DType>(inputs[0].dtype)) == 2;
+  for (uint32_t i = 1; i < t.inputs; ++i) halves = halves && inputs[i].dtype == inputs[0].dtype;
+  return halves ? 8 : 4;
 }
 
 uint64_t tile_of(uint32_t operation) {
@@ -93,7 +97,6 @@ std::string make_plan(const stockpot_plan_spec& s, HostPlan* plan) {
               : s.operation == STOCKPOT_GRAM ? uint64_t{gram_pairs(plan->k)} * kGramSums
                                              : 0;
   const uint64_t tile = tile_of(s.operation);
-  std::map<std::pair<Types, bool>, std::vector<Facts>> kinds;
   for (uint32_t n = 0; n < s.tensor_count; ++n) {
     const stockpot_tensor& t = plan->tensors[n];
     if (s.operation != STOCKPOT_MEAN) {
@@ -101,32 +104,22 @@ std::string make_plan(const stockpot_plan_spec& s, HostPlan* plan) {
     }
     if (t.elements == 0) continue;
     const stockpot_input* inputs = plan->inputs.data() + t.first_input;
-    Types types = types_of(t, inputs);
     Facts facts{};
     facts.tensor = n;
     facts.first_tile = plan->tiles;
+    facts.types = types_of(t, inputs);
+    facts.equal = s.operation == STOCKPOT_MEAN && t.weights < 0;
+    facts.count = dots_count(t, inputs);
     if (s.operation == STOCKPOT_MEAN) {
       std::vector<DType> dtypes;
       for (uint32_t i = 0; i < t.inputs; ++i) dtypes.push_back(static_cast<DType>(inputs[i].dtype));
       facts.span = exact_span(dtypes.data(), t.inputs);
       facts.threshold = overflow_threshold(static_cast<DType>(t.out_dtype));
-    } else if (types == Types::kMixed) {
-      types = Types::kOther;
     }
-    kinds[{types, s.operation == STOCKPOT_MEAN && t.weights < 0}].push_back(facts);
+    plan->facts.push_back(facts);
     plan->tiles += (t.elements + tile - 1) / tile;
   }
   while (plan->group_tiles.size() <= s.group_count) plan->group_tiles.push_back(plan->tiles);
-  for (auto& [kind, facts] : kinds) {
-    Launch launch{kind.first, kind.second, static_cast<uint32_t>(plan->facts.size()),
-                  static_cast<uint32_t>(facts.size()), 0};
-    for (Facts& f : facts) {
-      f.launch_tile = launch.tiles;
-      launch.tiles += (plan->tensors[f.tensor].elements + tile - 1) / tile;
-      plan->facts.push_back(f);
-    }
-    plan->launches.push_back(launch);
-  }
   return "";
 }
 

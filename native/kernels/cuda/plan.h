@@ -6,22 +6,13 @@
 
 namespace stockpot::cuda {
 
-// Tensors of one kind: one launch.
-struct Launch {
-  Types types;
-  bool equal;  // MEAN: equal weights
-  uint32_t first_fact, fact_count;
-  uint64_t tiles;
-};
-
 // The tables of a plan in host memory, and how its work is cut.
 struct HostPlan {
   uint32_t operation = 0;
   std::vector<stockpot_tensor> tensors;
   std::vector<stockpot_input> inputs;
   std::vector<double> weights;
-  std::vector<Facts> facts;           // by launches
-  std::vector<Launch> launches;       // none of them empty
+  std::vector<Facts> facts;           // none of them without tiles
   std::vector<uint64_t> group_tiles;  // DOTS, GRAM: first tile of each group, and one more
   uint32_t k = 0;                     // DOTS, GRAM
   uint64_t row = 0;                   // DOTS, GRAM: sums a tile

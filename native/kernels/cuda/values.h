@@ -33,10 +33,56 @@ struct Vector {
   STOCKPOT_HD double operator[](int j) const { return element<T>(raw, j); }
 };
 
-// What a launch of one kind reads.
-template <Types kTypes>
-constexpr DType dtype_of() {
-  return kTypes == Types::kF32 ? DType::kF32 : kTypes == Types::kF16 ? DType::kF16 : DType::kBF16;
-}
+// Four elements of a type that is known at run time, F32, F16, BF16 or fp8, read at once; `data` is
+// aligned to 16 bytes and e a multiple of 4.
+struct FourOfAny {
+  Words raw;
+  DType type;
+
+  STOCKPOT_HD void load(uint64_t data, uint32_t dtype, uint64_t e) {
+    type = static_cast<DType>(dtype);
+    switch (byte_size(type)) {
+      case 4:
+        raw = load_again(data + e * 4);
+        break;
+      case 2: {
+#if defined(__CUDA_ARCH__)
+        const uint2 v = __ldg(reinterpret_cast<const uint2*>(data + e * 2));
+        raw.word[0] = v.x;
+        raw.word[1] = v.y;
+#else
+        std::memcpy(&raw, reinterpret_cast<const void*>(data + e * 2), 8);
+#endif
+        break;
+      }
+      default:
+#if defined(__CUDA_ARCH__)
+        raw.word[0] = __ldg(reinterpret_cast<const uint32_t*>(data + e));
+#else
+        std::memcpy(&raw, reinterpret_cast<const void*>(data + e), 4);
+#endif
+    }
+  }
+  STOCKPOT_HD void values(double* v) const {
+    switch (type) {
+      case DType::kF32:
+        STOCKPOT_UNROLL
+        for (int j = 0; j < 4; ++j) v[j] = element<DType::kF32>(raw, j);
+        break;
+      case DType::kF16:
+        STOCKPOT_UNROLL
+        for (int j = 0; j < 4; ++j) v[j] = element<DType::kF16>(raw, j);
+        break;
+      case DType::kBF16:
+        STOCKPOT_UNROLL
+        for (int j = 0; j < 4; ++j) v[j] = element<DType::kBF16>(raw, j);
+        break;
+      default:
+        STOCKPOT_UNROLL
+        for (int j = 0; j < 4; ++j)
+          v[j] = fp8_value(type == DType::kF8E5M2, raw.word[0] >> j * 8 & 0xFFu);
+    }
+  }
+};
 
 }  // namespace stockpot::cuda

@@ -1,5 +1,7 @@
 // A backend whose device is the host: memory is host memory, and a thread a stream runs copies and
-// plans in order and a little late, as a GPU does. For tests of what is built on the interface.
+// plans of means in order and a little late, as a GPU does. For tests of streaming, and of what
+// happens where a device fails; what a device computes is tested on the emulated one
+// (test/emulator).
 //
 // What it pretends, from the environment variable STOCKPOT_TEST_BACKEND: nothing (one device), or
 // crash, hang, no-driver, old-driver, no-device, no-matmul, old-version, old-device, no-memory,
@@ -223,6 +225,7 @@ int event_elapsed(Context*, stockpot_event* a, stockpot_event* b, double* millis
 }
 
 int plan_create(Context*, const stockpot_plan_spec* spec, stockpot_plan** out, Failure* failure) {
+  if (spec->operation != STOCKPOT_MEAN) return refuse(STOCKPOT_INVALID, "means only", failure);
   auto* plan = new stockpot_plan;
   const std::string wrong = stockpot::cuda::make_plan(*spec, &plan->host);
   if (!wrong.empty()) {
