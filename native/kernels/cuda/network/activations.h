@@ -120,8 +120,7 @@ STOCKPOT_HD inline float slope(float z) {
     const float bend = n.bell == 0.0f ? 0.0f : 0.39894228f * z * n.bell;
     return z == z ? below + bend : z;
   } else if constexpr (kActivation == Activation::kGeluTanh) {
-    return slope_of(z, sigmoid(gelu_tanh_inner(z)),
-                    1.5957691216f * fmaf(0.134145f * z, z, 1.0f));
+    return slope_of(z, sigmoid(gelu_tanh_inner(z)), 1.5957691216f * fmaf(0.134145f * z, z, 1.0f));
   } else if constexpr (kActivation == Activation::kQuickGelu) {
     return slope_of(z, sigmoid(1.702f * z), 1.702f);
   } else if constexpr (kActivation == Activation::kRelu) {

@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kThreads)
 template <class A, class B, class To, class F>
 cudaError_t elementwise(const A* x, const B* y, To* out, uint64_t n, const F& f,
                         cudaStream_t stream) {
-  constexpr int kCount = kWidth<A> > kWidth<To> ? kWidth<A> : kWidth<To>;
+  constexpr int kCount = kWidth < A >> kWidth<To> ? kWidth<A> : kWidth<To>;
   if (n == 0) return cudaSuccess;
   return start(elementwise_kernel<kCount, A, B, To, F>,
                {blocks_of(divide_up(n, kThreads * kCount)), kThreads, stream}, x, y, out, n,

@@ -106,9 +106,9 @@ cudaError_t embedding(Number number, const Ids& ids, const void* table, uint64_t
                       cudaStream_t stream) {
   return with_type(number, [&](auto zero) {
     using T = decltype(zero);
-    return gather(
-        FromTable<T>{ids, static_cast<const T*>(table), table_rows, each, columns}, rows, columns,
-        static_cast<T*>(out), is_aligned(columns, kWidth<T>, table, out), stream);
+    return gather(FromTable<T>{ids, static_cast<const T*>(table), table_rows, each, columns}, rows,
+                  columns, static_cast<T*>(out), is_aligned(columns, kWidth<T>, table, out),
+                  stream);
   });
 }
 

@@ -8,17 +8,16 @@ namespace stockpot::cuda {
 
 constexpr uint64_t kMostInRegisters = 8192;  // columns; longer rows are read again
 
-// kGroup threads share a row, kValues elements each, in pieces that are kGroup pieces apart.
+// kGroup threads share a row, kValues elements each, in pieces that are kGroup pieces apart. Of two
+// groups or more of a block that are larger than a warp, all must take part in all sums.
 template <class T, int kGroup, int kValues>
 struct NormRow {
   static constexpr int kCount = kWidth<T>, kPieces = kValues / kCount;
-  // Rows of a block.
-  static constexpr int kRowsOfBlock = kGroup == 32 ? 4 : 1;
-  static constexpr int kThreads = kGroup * kRowsOfBlock;
+  static constexpr int kWarpsOfGroup = kGroup / 32;
 
   uint64_t columns;
   bool aligned;
-  float* room;  // shared: 4 sums of kGroup / 32 warps
+  float* room;  // shared, the group's: four sums of its warps
 
   __device__ static int group() { return static_cast<int>(threadIdx.x) / kGroup; }
   __device__ uint64_t column(int piece) const {
@@ -43,7 +42,8 @@ struct NormRow {
         load_some<kCount>(row + column(p), count_at<kCount>(column(p), columns), v + p * kCount);
     }
   }
-  __device__ __forceinline__ void store_row(T* row, const float* v) const {
+  template <class To>
+  __device__ __forceinline__ void store_row(To* row, const float* v) const {
     if (aligned) {
 #pragma unroll
       for (int p = 0; p < kPieces; ++p) {
@@ -57,7 +57,7 @@ struct NormRow {
   }
   // `which` of the sums of a row this is.
   __device__ __forceinline__ float sum(float v, int which) const {
-    return sum_threads<kGroup>(v, room + which * (kGroup / 32));
+    return sum_threads<kGroup>(v, room + which * kWarpsOfGroup);
   }
 
   // v becomes (v - mean) / √(variance + ε), or, not kCentred, v / √(mean(v²) + ε); zeros beyond the
@@ -94,21 +94,9 @@ struct NormRow {
   }
 };
 
-// Calls f(group, values) with the constants for rows of `columns`, at most kMostInRegisters.
-template <class F>
-auto with_norm_shape(uint64_t columns, const F& f) {
-  using std::integral_constant;
-  constexpr integral_constant<int, 32> warp{};
-  constexpr integral_constant<int, 128> warps{};
-  constexpr integral_constant<int, 8> few{};
-  constexpr integral_constant<int, 16> some{};
-  constexpr integral_constant<int, 32> many{};
-  if (columns <= 256) return f(warp, few);
-  if (columns <= 512) return f(warp, some);
-  if (columns <= 1024) return f(warp, many);
-  if (columns <= 2048) return f(warps, some);
-  if (columns <= 4096) return f(warps, many);
-  return f(integral_constant<int, 256>{}, many);
-}
+template <int kGroup, int kValues>
+struct NormShape {
+  static constexpr int group = kGroup, values = kValues;
+};
 
 }  // namespace stockpot::cuda

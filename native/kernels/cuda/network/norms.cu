@@ -16,13 +16,17 @@ struct Norm {
   bool aligned;
 };
 
+// Rows of a block.
+template <int kGroup>
+constexpr int kRowsOfBlock = kGroup == 32 ? 4 : 1;
+
 template <class T, int kGroup, int kValues, bool kCentred>
-__global__ void __launch_bounds__(NormRow<T, kGroup, kValues>::kThreads)
+__global__ void __launch_bounds__(kGroup* kRowsOfBlock<kGroup>)
     norm_kernel(const __grid_constant__ Norm<T> n) {
   using Row = NormRow<T, kGroup, kValues>;
-  __shared__ float room[2 * (kGroup / 32)];
+  __shared__ float room[2 * Row::kWarpsOfGroup];  // warps that have a row each need none
   const Row row{n.columns, n.aligned, room};
-  const uint64_t r = uint64_t{blockIdx.x} * Row::kRowsOfBlock + Row::group();
+  const uint64_t r = uint64_t{blockIdx.x} * kRowsOfBlock<kGroup> + Row::group();
   if (r >= n.rows) return;
   float v[kValues], w[kValues];
   row.load_row(n.x + r * n.columns, v);
@@ -83,6 +87,17 @@ __global__ void __launch_bounds__(kLongThreads)
   }
 }
 
+// Calls f(NormShape) with what suits rows of `columns`, at most kMostInRegisters.
+template <class F>
+cudaError_t with_shape(uint64_t columns, const F& f) {
+  if (columns <= 256) return f(NormShape<32, 8>{});
+  if (columns <= 512) return f(NormShape<32, 16>{});
+  if (columns <= 1024) return f(NormShape<32, 32>{});
+  if (columns <= 2048) return f(NormShape<128, 16>{});
+  if (columns <= 4096) return f(NormShape<128, 32>{});
+  return f(NormShape<256, 32>{});
+}
+
 template <bool kCentred>
 cudaError_t norm(Number number, const void* x, const float* weight, const float* bias,
                  float epsilon, uint64_t rows, uint64_t columns, void* out, cudaStream_t stream) {
@@ -100,11 +115,12 @@ cudaError_t norm(Number number, const void* x, const float* weight, const float*
     if (columns > kMostInRegisters) {
       return start(long_norm_kernel<T, kCentred>, {blocks_of(rows), kLongThreads, stream}, n);
     }
-    return with_norm_shape(columns, [&](auto group, auto values) {
-      constexpr int kGroup = decltype(group)::value, kValues = decltype(values)::value;
-      using Row = NormRow<T, kGroup, kValues>;
-      return start(norm_kernel<T, kGroup, kValues, kCentred>,
-                   {blocks_of(divide_up(rows, Row::kRowsOfBlock)), Row::kThreads, stream}, n);
+    return with_shape(columns, [&](auto shape) {
+      constexpr int kGroup = decltype(shape)::group;
+      return start(
+          norm_kernel<T, kGroup, decltype(shape)::values, kCentred>,
+          {blocks_of(divide_up(rows, kRowsOfBlock<kGroup>)), kGroup * kRowsOfBlock<kGroup>, stream},
+          n);
     });
   });
 }

@@ -17,13 +17,14 @@ __device__ __forceinline__ V sum_warp(V v) {
   return v;
 }
 
-// Every one of kThreads threads gets the sum. `room`: kThreads / 32 values that are shared and that
-// nothing else has used since the last barrier.
+// Every one of kThreads threads that follow each other gets the sum; where they are more than a
+// warp, the whole block must come. `room`: kThreads / 32 values that are shared and that nothing
+// else has used since the last barrier.
 template <int kThreads, class V>
 __device__ __forceinline__ V sum_threads(V v, V* room) {
   v = sum_warp(v);
   if constexpr (kThreads > 32) {
-    if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = v;
+    if (threadIdx.x % 32 == 0) room[threadIdx.x % kThreads / 32] = v;
     __syncthreads();
     v = room[0];
 #pragma unroll
