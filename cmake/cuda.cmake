@@ -68,6 +68,8 @@ if(NOT cudart_static)
   message(FATAL_ERROR "libcudart_static.a is not below ${cuda_root}")
 endif()
 file(GLOB cuda_sources CONFIGURE_DEPENDS native/backend/cuda/*.cc native/kernels/cuda/*.cc)
+# What the processor's executor says of a graph holds here too.
+list(APPEND cuda_sources native/executor/graph.cc native/executor/memory_plan.cc)
 add_library(stockpot-cuda MODULE ${cuda_sources} ${cuda_objects})
 set_target_properties(stockpot-cuda PROPERTIES PREFIX lib)
 target_include_directories(stockpot-cuda SYSTEM PRIVATE ${cuda_root}/include)

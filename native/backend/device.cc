@@ -1,5 +1,6 @@
 #include "device.h"
 
+#include <cstddef>
 #include <cstdio>
 #include <cstring>
 #include <utility>
@@ -108,6 +109,88 @@ Device::Plan::~Plan() {
 void Device::Plan::run(const double* weights, uint32_t stream) const {
   stockpot_failure failure{};
   check(device_->backend_->plan_run(device_->context_, plan_, weights, stream, &failure), failure);
+}
+
+namespace {
+
+// Libraries of this version of the interface may come without networks.
+void need_networks(const stockpot_backend& backend) {
+  constexpr size_t kNeeded = offsetof(stockpot_backend, network_zero_gradients) +
+                             sizeof(stockpot_backend::network_zero_gradients);
+  if (backend.size >= kNeeded && backend.network_zero_gradients) return;
+  stockpot_failure failure{};
+  failure.status = STOCKPOT_INVALID;
+  std::snprintf(failure.message, sizeof(failure.message),
+                "the library of the device runs no networks");
+  throw DeviceError(failure);
+}
+
+}  // namespace
+
+Device::Network::Network(Device& device, const stockpot_network_spec& spec) {
+  need_networks(*device.backend_);
+  stockpot_failure failure{};
+  check(device.backend_->network_create(device.context_, &spec, &network_, &failure), failure);
+  device_ = &device;
+}
+Device::Network& Device::Network::operator=(Network&& other) noexcept {
+  std::swap(device_, other.device_);
+  std::swap(network_, other.network_);
+  return *this;
+}
+Device::Network::~Network() {
+  if (device_) device_->backend_->network_destroy(device_->context_, network_);
+}
+stockpot_network_sizes Device::Network::sizes(Device& device, const stockpot_network_spec& spec) {
+  need_networks(*device.backend_);
+  stockpot_failure failure{};
+  stockpot_network_sizes found{};
+  check(device.backend_->network_plan(device.context_, &spec, &found, &failure), failure);
+  return found;
+}
+Device::Network::Weight Device::Network::weight(uint32_t i) const {
+  stockpot_failure failure{};
+  uint64_t address = 0;
+  uint32_t dtype = 0;
+  check(
+      device_->backend_->network_weight(device_->context_, network_, i, &address, &dtype, &failure),
+      failure);
+  return {address, static_cast<DType>(dtype)};
+}
+uint64_t Device::Network::gradient(uint32_t weight) const {
+  stockpot_failure failure{};
+  uint64_t address = 0;
+  check(
+      device_->backend_->network_gradient(device_->context_, network_, weight, &address, &failure),
+      failure);
+  return address;
+}
+uint64_t Device::Network::input_gradient(uint32_t input) const {
+  stockpot_failure failure{};
+  uint64_t address = 0;
+  check(device_->backend_->network_input_gradient(device_->context_, network_, input, &address,
+                                                  &failure),
+        failure);
+  return address;
+}
+void Device::Network::forward(const stockpot_network_input* inputs, uint32_t batch, uint64_t out,
+                              uint32_t stream) const {
+  stockpot_failure failure{};
+  check(device_->backend_->network_forward(device_->context_, network_, inputs, batch, out, stream,
+                                           &failure),
+        failure);
+}
+void Device::Network::backward(const stockpot_network_input* inputs, uint32_t batch, uint64_t dout,
+                               uint32_t stream) const {
+  stockpot_failure failure{};
+  check(device_->backend_->network_backward(device_->context_, network_, inputs, batch, dout,
+                                            stream, &failure),
+        failure);
+}
+void Device::Network::zero_gradients(uint32_t stream) const {
+  stockpot_failure failure{};
+  check(device_->backend_->network_zero_gradients(device_->context_, network_, stream, &failure),
+        failure);
 }
 
 void Device::copy_in(uint32_t stream, uint64_t to, const void* from, uint64_t bytes) {

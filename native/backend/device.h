@@ -3,6 +3,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "../kernels/dtype.h"
 #include "backend.h"
 
 namespace stockpot {
@@ -80,6 +81,37 @@ class Device {
    private:
     Device* device_ = nullptr;
     stockpot_plan* plan_ = nullptr;
+  };
+
+  // A network (backend.h); used by one thread at a time, on one stream.
+  class Network {
+   public:
+    Network() = default;
+    Network(Device& device, const stockpot_network_spec& spec);
+    Network(Network&& other) noexcept { *this = std::move(other); }
+    Network& operator=(Network&& other) noexcept;
+    ~Network();
+    // Of the device that a network of this spec takes.
+    static stockpot_network_sizes sizes(Device& device, const stockpot_network_spec& spec);
+
+    struct Weight {
+      uint64_t address;
+      DType dtype;
+    };
+    Weight weight(uint32_t i) const;
+    // Addresses of float32; 0 where there is none.
+    uint64_t gradient(uint32_t weight) const;
+    uint64_t input_gradient(uint32_t input) const;
+
+    void forward(const stockpot_network_input* inputs, uint32_t batch, uint64_t out,
+                 uint32_t stream) const;
+    void backward(const stockpot_network_input* inputs, uint32_t batch, uint64_t dout,
+                  uint32_t stream) const;
+    void zero_gradients(uint32_t stream) const;
+
+   private:
+    Device* device_ = nullptr;
+    stockpot_network* network_ = nullptr;
   };
 
   void copy_in(uint32_t stream, uint64_t to, const void* from, uint64_t bytes);
