@@ -7,7 +7,7 @@ import type { Matched } from '../merge/match.js';
 import type { OnnxModel } from './model.js';
 import { findOrigin, type Origin } from './origin.js';
 import type { GraphWeight, Slot } from './slot.js';
-import { isKnown } from './tensors.js';
+import { isKnown, type KnownTensor } from './tensors.js';
 
 export interface GraphMatching {
   weights: GraphWeight[];
