@@ -85,7 +85,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const wrong = checkNeeds(addon);
   const objects = given ?? join(root, '.scratch/prebuild/build/Release/obj.target');
   let looked = 0;
-  if (process.arch === 'x64') {
+  if (/x86-64/.test(objdump('-f', addon))) {
     const found = filesIn(objects);
     if (!found.some((o) => DISPATCHED.test(o))) wrong.push(`no kernels in ${objects}`);
     for (const object of found) wrong.push(...checkInstructions(object));

@@ -14,6 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
 import { contentHash, openCheckpoint, uniform } from '../../lib/index.js';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
@@ -45,7 +46,7 @@ const environment = (): NodeJS.ProcessEnv => {
   return Object.fromEntries(kept);
 };
 
-const readJson = (path: string) => JSON.parse(readFileSync(path, 'utf8'));
+export const readJson = (path: string) => JSON.parse(readFileSync(path, 'utf8'));
 
 export interface Ran {
   status: number | null;
@@ -178,10 +179,26 @@ export class Consumer {
     return run(this.folder, join(this.folder, 'node_modules/.bin/stockpot'), args, this.path);
   }
 
-  /** The SHA-256 of the soup that examples/library/FILE makes. */
-  library(file: string): string {
-    const out = join(this.folder, `soup-of-${file}`);
+  /** Bundles examples/library/FILE for Node, with what is `external` left out. */
+  bundle(file: string, output: string, external: string[]): void {
     cpSync(join(root, 'examples/library', file), join(this.folder, file));
+    buildSync({
+      absWorkingDir: this.folder,
+      entryPoints: [file],
+      outfile: output,
+      external,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      logLevel: 'silent',
+    });
+  }
+
+  /** The SHA-256 of the soup that a program makes: examples/library/FILE, or one that is there. */
+  library(file: string): string {
+    const out = join(this.folder, `soup-of-${basename(file)}`);
+    const example = join(root, 'examples/library', file);
+    if (existsSync(example)) cpSync(example, join(this.folder, file));
     return must(this.folder, process.execPath, [file, out, ...ingredients], this.path).trim();
   }
 
