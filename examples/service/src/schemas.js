@@ -261,7 +261,7 @@ export const PROBLEMS = {
   401: 'No token, or a wrong one.',
   403: 'A path outside of the roots.',
   404: 'There is no such job or file.',
-  409: "The job's state does not allow it.",
+  409: "The job's state, or an earlier request, does not allow it.",
   412: 'The file is not what If-Match says.',
   413: 'The body is too large, or the job is.',
   415: 'The body is not JSON.',
