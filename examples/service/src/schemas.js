@@ -90,7 +90,7 @@ const options = {
     epochs: { type: 'integer', minimum: 1, maximum: 10000 },
     steps: { type: 'integer', minimum: 1, maximum: 1000000 },
     batchSize: {
-      oneOf: [{ type: 'integer', minimum: 1, maximum: 1000000 }, { enum: ['full', 'auto'] }],
+      oneOf: [{ type: 'integer', minimum: 1, maximum: 1000000 }, { enum: ['full'] }],
     },
     weightDecay: { type: 'number', minimum: 0, maximum: 1000 },
     temperature: { type: 'boolean', description: 'Learn the temperature as well.' },
