@@ -47,10 +47,14 @@ export async function makeApp(settings, { jobs, stopping, logger = false }) {
     // The default is a JSON body of Fastify's own.
     frameworkErrors: (e, _request, reply) => sendProblem(reply, problemOf(e)),
   });
-  let streams = 0;
+  /** What ends each open stream of events. */
+  const streams = new Set();
+  stopping.addEventListener('abort', () => {
+    for (const stream of streams) stream.abort();
+  });
   const metrics = new Metrics(
     () => jobs,
-    () => streams,
+    () => streams.size,
   );
   jobs.log = app.log;
   jobs.onEnd = (ended, soup) => metrics.ended(ended, soup);
@@ -116,16 +120,7 @@ export async function makeApp(settings, { jobs, stopping, logger = false }) {
     scope.addHook('preHandler', scope.rateLimit());
     jobRoutes(scope, jobs);
     fileRoutes(scope, jobs);
-    eventRoute(scope, jobs, {
-      heartbeat: settings.heartbeat,
-      stopping,
-      enter() {
-        if (streams >= settings.maxStreams)
-          throw new Refusal(503, 'STREAMS', `${streams} streams of events are open already`);
-        streams++;
-      },
-      leave: () => streams--,
-    });
+    eventRoute(scope, jobs, settings, streams);
     scope.get('/metrics', {
       schema: {
         tags: ['service'],
@@ -419,7 +414,8 @@ const EVENT = {
   },
 };
 
-function eventRoute(app, jobs, { heartbeat, stopping, enter, leave }) {
+/** @param {Set<AbortController>} streams those that are open */
+function eventRoute(app, jobs, { heartbeat, maxStreams }, streams) {
   app.get('/v1/jobs/:id/events', {
     // An answer to HEAD would never end.
     exposeHeadRoute: false,
@@ -446,15 +442,17 @@ function eventRoute(app, jobs, { heartbeat, stopping, enter, leave }) {
       const log = followed.live.events;
       const position = positionOf(log, request.headers['last-event-id']);
       if (log.ended && position === log.last && position > 0) return reply.code(204).send();
-      enter();
+      if (streams.size >= maxStreams)
+        throw new Refusal(503, 'STREAMS', `${maxStreams} streams of events are open already`);
       const gone = new AbortController();
-      const text = stream(log, position, () => jobs.eventOf(followed), {
-        heartbeat,
-        signal: AbortSignal.any([gone.signal, stopping]),
-      });
+      streams.add(gone);
       reply.raw.once('close', () => {
         gone.abort();
-        leave();
+        streams.delete(gone);
+      });
+      const text = stream(log, position, () => jobs.eventOf(followed), {
+        heartbeat,
+        signal: gone.signal,
       });
       reply
         .header('content-type', 'text/event-stream; charset=utf-8')
