@@ -26,6 +26,15 @@ void check(int status, const stockpot_failure& failure) {
   if (status) throw DeviceError(failure);
 }
 
+// Networks are at the end of the interface; an older library's table ends before.
+void require_networks(const stockpot_backend* backend) {
+  if (backend->size >= sizeof(*backend) && backend->network_create) return;
+  stockpot_failure failure{};
+  failure.status = STOCKPOT_INVALID;
+  std::snprintf(failure.message, sizeof(failure.message), "the library has no networks");
+  throw DeviceError(failure);
+}
+
 }  // namespace
 
 DeviceError::DeviceError(const stockpot_failure& f)
@@ -108,6 +117,71 @@ Device::Plan::~Plan() {
 void Device::Plan::run(const double* weights, uint32_t stream) const {
   stockpot_failure failure{};
   check(device_->backend_->plan_run(device_->context_, plan_, weights, stream, &failure), failure);
+}
+
+Device::Network::Network(Device& device, const stockpot_network_spec& spec) {
+  require_networks(device.backend_);
+  stockpot_failure failure{};
+  check(device.backend_->network_create(device.context_, &spec, &network_, &failure), failure);
+  device_ = &device;
+}
+Device::Network& Device::Network::operator=(Network&& other) noexcept {
+  std::swap(device_, other.device_);
+  std::swap(network_, other.network_);
+  return *this;
+}
+Device::Network::~Network() {
+  if (device_) device_->backend_->network_destroy(device_->context_, network_);
+}
+uint64_t Device::Network::weight(uint32_t i, uint32_t* dtype) const {
+  stockpot_failure failure{};
+  uint64_t address = 0;
+  check(
+      device_->backend_->network_weight(device_->context_, network_, i, &address, dtype, &failure),
+      failure);
+  return address;
+}
+uint64_t Device::Network::gradient(uint32_t i) const {
+  stockpot_failure failure{};
+  uint64_t address = 0;
+  check(device_->backend_->network_gradient(device_->context_, network_, i, &address, &failure),
+        failure);
+  return address;
+}
+uint64_t Device::Network::input_gradient(uint32_t i) const {
+  stockpot_failure failure{};
+  uint64_t address = 0;
+  check(
+      device_->backend_->network_input_gradient(device_->context_, network_, i, &address, &failure),
+      failure);
+  return address;
+}
+void Device::Network::forward(const stockpot_network_input* inputs, uint32_t batch, uint64_t out,
+                              uint32_t stream) const {
+  stockpot_failure failure{};
+  check(device_->backend_->network_forward(device_->context_, network_, inputs, batch, out, stream,
+                                           &failure),
+        failure);
+}
+void Device::Network::backward(const stockpot_network_input* inputs, uint32_t batch, uint64_t dout,
+                               uint32_t stream) const {
+  stockpot_failure failure{};
+  check(device_->backend_->network_backward(device_->context_, network_, inputs, batch, dout,
+                                            stream, &failure),
+        failure);
+}
+void Device::Network::zero_gradients(uint32_t stream) const {
+  stockpot_failure failure{};
+  check(device_->backend_->network_zero_gradients(device_->context_, network_, stream, &failure),
+        failure);
+}
+
+stockpot_network_sizes Device::plan_network(const stockpot_network_spec& spec) {
+  require_networks(backend_);
+  stockpot_failure failure{};
+  stockpot_network_sizes sizes{};
+  check(backend_->network_plan(context_, &spec, &sizes, &failure), failure);
+  return sizes;
 }
 
 void Device::copy_in(uint32_t stream, uint64_t to, const void* from, uint64_t bytes) {

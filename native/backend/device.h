@@ -82,6 +82,30 @@ class Device {
     stockpot_plan* plan_ = nullptr;
   };
 
+  // A network, its weights and the memory of its passes.
+  class Network {
+   public:
+    Network() = default;
+    Network(Device& device, const stockpot_network_spec& spec);
+    Network(Network&& other) noexcept { *this = std::move(other); }
+    Network& operator=(Network&& other) noexcept;
+    ~Network();
+    uint64_t weight(uint32_t i, uint32_t* dtype) const;
+    uint64_t gradient(uint32_t i) const;
+    uint64_t input_gradient(uint32_t i) const;
+    void forward(const stockpot_network_input* inputs, uint32_t batch, uint64_t out,
+                 uint32_t stream) const;
+    void backward(const stockpot_network_input* inputs, uint32_t batch, uint64_t dout,
+                  uint32_t stream) const;
+    void zero_gradients(uint32_t stream) const;
+
+   private:
+    Device* device_ = nullptr;
+    stockpot_network* network_ = nullptr;
+  };
+  // What one would take. Throws DeviceError where the library has no networks.
+  stockpot_network_sizes plan_network(const stockpot_network_spec& spec);
+
   void copy_in(uint32_t stream, uint64_t to, const void* from, uint64_t bytes);
   void copy_out(uint32_t stream, void* to, uint64_t from, uint64_t bytes);
   void fill_zero(uint32_t stream, uint64_t to, uint64_t bytes);
@@ -91,6 +115,19 @@ class Device {
  private:
   const stockpot_backend* backend_;
   stockpot_context* context_ = nullptr;
+};
+
+// Waits at its end for all that is under way, so that memory may go that it uses, also where
+// something failed.
+struct Settle {
+  Device& device;
+  ~Settle() {
+    try {
+      device.synchronize();
+    } catch (const std::exception&) {
+      // A device that failed does nothing more.
+    }
+  }
 };
 
 }  // namespace stockpot
