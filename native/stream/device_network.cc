@@ -9,8 +9,7 @@ DeviceNetwork::DeviceNetwork(std::shared_ptr<Device> device, Graph graph, uint32
     : device_(std::move(device)),
       graph_(std::move(graph)),
       batch_(largest_batch),
-      training_(training),
-      done_(*device_) {
+      training_(training) {
   const GraphTables tables(graph_);
   const stockpot_network_spec spec = tables.spec(number, largest_batch, training, activation_bytes);
   network_ = Device::Network(*device_, spec);
@@ -45,6 +44,7 @@ std::string DeviceNetwork::run(const std::vector<InputData>& inputs, uint32_t ba
   network_.forward(places_.data(), batch, out_.address(), STOCKPOT_COMPUTE);
   device_->copy_out(STOCKPOT_COMPUTE, out, out_.address(),
                     graph_.values[graph_.output].columns * batch * sizeof(float));
+  device_->synchronize();
   return "";
 }
 
@@ -56,6 +56,7 @@ std::string DeviceNetwork::backward(const std::vector<InputData>&, uint32_t batc
                    graph_.values[graph_.output].columns * batch * sizeof(float));
   // The inputs are still there from the forward pass.
   network_.backward(places_.data(), batch, dout_.address(), STOCKPOT_COMPUTE);
+  device_->synchronize();
   return "";
 }
 
@@ -63,8 +64,9 @@ void DeviceNetwork::zero_gradients() { network_.zero_gradients(STOCKPOT_COMPUTE)
 
 std::vector<float> DeviceNetwork::fetch(uint64_t address, uint64_t count) {
   std::vector<float> out(count);
+  const Settle settle{*device_};
   device_->copy_out(STOCKPOT_COMPUTE, out.data(), address, count * sizeof(float));
-  wait();
+  device_->synchronize();
   return out;
 }
 

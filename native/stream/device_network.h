@@ -39,7 +39,6 @@ class DeviceNetwork : public Network {
 
  private:
   std::vector<float> fetch(uint64_t address, uint64_t count);
-  void wait();
 
   std::shared_ptr<Device> device_;  // outlives what follows
   Graph graph_;
@@ -49,7 +48,6 @@ class DeviceNetwork : public Network {
   std::vector<Device::Memory> inputs_;  // of the last batch
   std::vector<stockpot_network_input> places_;
   Device::Memory out_, dout_;
-  Device::Event done_;
   Device::Network network_;
 };
 
