@@ -33,28 +33,32 @@ if(NOT last_arch MATCHES "[af]$") # PTX of an architecture's own features runs n
 endif()
 
 file(GLOB cuda_headers CONFIGURE_DEPENDS native/kernels/*.h native/kernels/cuda/*.h
-     native/kernels/cuda/network/*.h
-     native/kernels/plain/*.h native/backend/*.h native/backend/cuda/*.h)
-file(GLOB_RECURSE kernels CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR}/native/kernels/cuda
-     native/kernels/cuda/*.cu)
-set(cuda_objects)
-foreach(source ${kernels})
-  string(REGEX REPLACE "\\.cu$" "" kernel ${source})
-  get_filename_component(folder ${kernel} DIRECTORY)
-  set(object ${CMAKE_CURRENT_BINARY_DIR}/cuda/${kernel}.o)
+     native/kernels/cuda/network/*.h native/kernels/plain/*.h native/backend/*.h
+     native/backend/cuda/*.h test/gpu/*.h)
+
+# Adds the object that nvcc makes of SOURCE to OBJECTS.
+function(add_cuda_object source objects)
+  string(REGEX REPLACE "\\.cu$" ".o" object ${CMAKE_CURRENT_BINARY_DIR}/cuda/${source})
+  get_filename_component(folder ${object} DIRECTORY)
   add_custom_command(
     OUTPUT ${object}
-    COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_CURRENT_BINARY_DIR}/cuda/${folder}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${folder}
     # --fmad=false: no product and sum become one operation unless the code says so.
     COMMAND ${nvcc} -std=c++17 -O3 ${gencode} --fmad=false --expt-relaxed-constexpr --threads 2
             -ccbin ${CMAKE_CXX_COMPILER} -Xcompiler
             -fPIC,-fvisibility=hidden,-ffp-contract=off,-Wall -I${cuda_root}/include
-            -I${cuda_root}/include/cccl -c ${CMAKE_CURRENT_SOURCE_DIR}/native/kernels/cuda/${kernel}.cu
-            -o ${object}
-    DEPENDS native/kernels/cuda/${kernel}.cu ${cuda_headers}
-    COMMENT "nvcc native/kernels/cuda/${kernel}.cu"
+            -I${cuda_root}/include/cccl -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${object}
+    DEPENDS ${source} ${cuda_headers}
+    COMMENT "nvcc ${source}"
     VERBATIM)
-  list(APPEND cuda_objects ${object})
+  set(${objects} ${${objects}} ${object} PARENT_SCOPE)
+endfunction()
+
+file(GLOB_RECURSE kernels CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR}
+     native/kernels/cuda/*.cu)
+set(cuda_objects)
+foreach(kernel ${kernels})
+  add_cuda_object(${kernel} cuda_objects)
 endforeach()
 
 find_library(cudart_static cudart_static HINTS ${cuda_root}/lib ${cuda_root}/lib64
@@ -64,6 +68,8 @@ if(NOT cudart_static)
   message(FATAL_ERROR "libcudart_static.a is not below ${cuda_root}")
 endif()
 file(GLOB cuda_sources CONFIGURE_DEPENDS native/backend/cuda/*.cc native/kernels/cuda/*.cc)
+# What the processor's executor says of a graph holds here too.
+list(APPEND cuda_sources native/executor/graph.cc native/executor/memory_plan.cc)
 add_library(stockpot-cuda MODULE ${cuda_sources} ${cuda_objects})
 set_target_properties(stockpot-cuda PROPERTIES PREFIX lib)
 target_include_directories(stockpot-cuda SYSTEM PRIVATE ${cuda_root}/include)
@@ -72,3 +78,15 @@ target_link_libraries(stockpot-cuda PRIVATE ${cudart_static} Threads::Threads ${
 target_link_options(stockpot-cuda PRIVATE -static-libstdc++ -static-libgcc -Wl,--exclude-libs,ALL
                     -Wl,-z,defs -Wl,--gc-sections
                     -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/cmake/backend.map)
+
+# Tests that call kernels directly; scripts/gpu_suite.sh runs them.
+file(GLOB kernel_tests CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} test/gpu/*_test.cu)
+foreach(test ${kernel_tests})
+  get_filename_component(name ${test} NAME_WE)
+  set(test_object)
+  add_cuda_object(${test} test_object)
+  add_executable(${name} ${test_object} ${cuda_objects})
+  set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CXX RUNTIME_OUTPUT_DIRECTORY
+                        ${CMAKE_CURRENT_BINARY_DIR}/cuda-tests)
+  target_link_libraries(${name} PRIVATE stockpot-engine ${cudart_static} ${CMAKE_DL_LIBS} rt)
+endforeach()

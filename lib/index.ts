@@ -70,6 +70,7 @@ export { type Zeroshot, type ZeroshotOptions, zeroshot } from './heads/zeroshot.
 export { type Inspection, type InspectOptions, inspect } from './inspect.js';
 export { type Gradient, type GradientCallOptions, gradient } from './learn/gradient.js';
 export type { LearningPlan } from './learn/plan.js';
+export { type MemoryHeld, memoryHeld } from './memory_held.js';
 export type { By } from './merge/groups.js';
 export type { OutputDType } from './merge/plan.js';
 export type { OnProgress, Progress, RunOptions } from './progress.js';

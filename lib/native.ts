@@ -1,8 +1,7 @@
 import { createRequire } from 'node:module';
-import { arch, platform } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { addonFailure, isCutOff } from './addon_failure.js';
 import type { Taps } from './data/filters.js';
-import { StockpotError } from './errors.js';
 import type { Graph } from './models/graph.js';
 
 /** What the addon tells about something in the data (native/stream/merge_plan.h). */
@@ -271,24 +270,16 @@ let loaded: Addon | undefined;
 
 /**
  * The native addon: a prebuild, or what `node-gyp rebuild` made.
- * @throws StockpotError NATIVE with what was looked for and what to do.
+ * @throws StockpotError NATIVE with what was found, what is needed and what to run
  */
 export function native(): Addon {
   if (loaded) return loaded;
   try {
-    loaded = require('node-gyp-build')(packageRoot) as Addon;
+    const file = require('node-gyp-build').resolve(packageRoot) as string;
+    if (isCutOff(file)) throw new Error(`${file} is not complete`);
+    loaded = require(file) as Addon;
     return loaded;
   } catch (cause) {
-    const found = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
-    throw new StockpotError(
-      'NATIVE',
-      `the native addon does not load on ${platform()}-${arch()} with Node ${process.version}: ${found}`,
-      {
-        cause,
-        remedy:
-          `Looked for prebuilds/${platform()}-${arch()}/ and build/Release/stockpot.node in ${packageRoot}. ` +
-          'With a C++17 compiler, make and Python, run: npx node-gyp rebuild (in that folder).',
-      },
-    );
+    throw addonFailure(packageRoot, cause);
   }
 }

@@ -1,8 +1,2 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { packageRoot } from './native.js';
-
-/** This package's version, as in package.json. */
-export const version: string = JSON.parse(
-  readFileSync(join(packageRoot, 'package.json'), 'utf8'),
-).version;
+/** This package's version; the build puts it in, so that a bundle has it too. */
+export { version } from '../package.json';

@@ -69,7 +69,13 @@ stage_build() {
 stage_test() {
   local options=()
   [ -z "$emulated" ] || options=(--small)
-  timeout 300 "$build/gpu_tests" "$library" --json "$out/tests.json" "${options[@]}"
+  local kernels=$build/cuda-tests test status=0
+  [ -z "$emulated" ] || kernels=$build/emulated-tests
+  timeout 300 "$build/gpu_tests" "$library" --json "$out/tests.json" "${options[@]}" || status=$?
+  for test in "$kernels"/*_test; do
+    timeout 200 "$test" || status=$?
+  done
+  return "$status"
 }
 
 stage_sanitize() {

@@ -2,7 +2,15 @@
 // step is skipped when its inputs have not changed since it last succeeded, so a second run starts at once.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { nodeHeaders } from './headers.mjs';
@@ -93,3 +101,9 @@ once(
   'dist/index.js',
   () => run(process.execPath, ['node_modules/tsup/dist/cli-default.js', '--silent']),
 );
+
+// Examples import stockpot by its name, as a project does that has installed it.
+if (!existsSync('examples/node_modules/stockpot')) {
+  mkdirSync('examples/node_modules', { recursive: true });
+  symlinkSync('../..', 'examples/node_modules/stockpot');
+}

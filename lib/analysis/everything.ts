@@ -1,6 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { TemporaryFolder } from '../checkpoint/unfinished.js';
 import { StockpotError } from '../errors.js';
 import type { Evaluator } from '../evaluate/evaluator.js';
 import { NativeEvaluator } from '../evaluate/native_evaluator.js';
@@ -59,9 +58,9 @@ export async function everything(
     compared.notes.push('Landscape, line and angles need the base: name it with --base.');
     return sections;
   }
-  const folder = await mkdtemp(join(tmpdir(), 'stockpot-analyses-'));
+  const folder = await TemporaryFolder.make('analyses');
   try {
-    const soup = await greedySoupOf(compared, ingredients, folder, options);
+    const soup = await greedySoupOf(compared, ingredients, folder.path, options);
     const plane = [base, ...best.slice(0, 2)];
     sections.landscape = await withSession(
       [...plane, soup],
@@ -85,7 +84,7 @@ export async function everything(
     sections.line.checkpoints = [base, GREEDY];
     return sections;
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await folder.remove();
   }
 }
 

@@ -1,6 +1,7 @@
 import { StockpotError } from '../errors.js';
 import type { NativeFailure, NativeJob } from '../native.js';
 import type { Progress, RunOptions } from '../progress.js';
+import { CHECK_DISK } from './open.js';
 
 /** How often progress is reported, in milliseconds. */
 const TICK = 100;
@@ -77,6 +78,7 @@ function explain(f: NativeFailure, names: FailureNames): unknown {
       return new StockpotError('IO', `${file}: cannot be read: ${f.strerror}${where}`, {
         file,
         tensor,
+        remedy: CHECK_DISK,
       });
     case 'write': {
       const output = names.output?.(f.output);
@@ -88,7 +90,7 @@ function explain(f: NativeFailure, names: FailureNames): unknown {
           file: output,
           remedy: full
             ? 'Free some space or choose another place; nothing was left behind.'
-            : undefined,
+            : CHECK_DISK,
         },
       );
     }

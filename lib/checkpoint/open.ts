@@ -67,10 +67,21 @@ export function fileError(path: string, cause: unknown): StockpotError {
               ? 'the file system is read-only'
               : code === 'EMFILE' || code === 'ENFILE'
                 ? 'too many files are open (raise the limit with: ulimit -n 4096)'
-                : (cause as Error).message;
+                : code === 'EIO'
+                  ? 'the disk reports an error'
+                  : (cause as Error).message;
   const kind = code === 'ENOENT' || code === 'ENOTDIR' ? 'NOT_FOUND' : 'IO';
-  return new StockpotError(kind, `${path}: ${why}`, { file: path, cause });
+  const remedy = code === undefined ? undefined : REMEDIES[code];
+  return new StockpotError(kind, `${path}: ${why}`, { file: path, cause, remedy });
 }
+
+/** What to do about a disk that fails. */
+export const CHECK_DISK = 'Check the disk (dmesg), or use a copy that lies on another.';
+
+const REMEDIES: Record<string, string | undefined> = {
+  EIO: CHECK_DISK,
+  EACCES: 'Check the permissions of it and of the folders above it (ls -ld).',
+};
 
 /** Where a folder's weights are: one file, or an index of shards. The order of the contract. */
 async function findInFolder(folder: string): Promise<{ weights: string } | { index: string }> {

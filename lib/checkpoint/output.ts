@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
 import {
   chmod,
@@ -20,9 +19,11 @@ import {
 import { basename, dirname, join, resolve } from 'node:path';
 import { StockpotError } from '../errors.js';
 import { native } from '../native.js';
+import { claim, hold, removeLeft } from './claim.js';
 import { fileError } from './open.js';
 import { isSideFile } from './side_files.js';
 import { guard, unguard } from './unfinished.js';
+import { isFull, noSpace, writeError } from './writing.js';
 
 /** A name ending in .safetensors is a file; anything else is a folder. */
 export const isFileOutput = (path: string): boolean => path.endsWith('.safetensors');
@@ -48,6 +49,8 @@ export class AtomicOutput {
   readonly isFile: boolean;
   /** The sibling: a file, or a folder. */
   readonly partial: string;
+  /** Where a replaced folder is for a moment, on file systems that cannot exchange two. */
+  private readonly aside: string;
   private lock: FileHandle | undefined;
   private handles: FileHandle[] = [];
 
@@ -62,6 +65,7 @@ export class AtomicOutput {
   ) {
     this.isFile = options.isFile ?? isFileOutput(path);
     this.partial = join(dirname(target), `.${basename(target)}.stockpot-partial`);
+    this.aside = `${this.partial}-old`;
   }
 
   /**
@@ -91,6 +95,8 @@ export class AtomicOutput {
     if (!options.overwrite)
       throw refuse('exists already', 'Choose another output, or pass --overwrite.');
     const target = info.isSymbolicLink() ? await stat(path).catch(() => info) : info;
+    if (!target.isFile() && !target.isDirectory() && !target.isSymbolicLink())
+      throw refuse('is no regular file', 'Choose another output.');
     if ((options.isFile ?? isFileOutput(path)) !== !target.isDirectory()) {
       throw refuse(
         `is a ${target.isDirectory() ? 'folder' : 'file'}`,
@@ -119,13 +125,17 @@ export class AtomicOutput {
     try {
       self.made = await makeFolders(dirname(target));
       for (let attempt = 0; attempt < 100; attempt++) {
-        if (await self.tryLock()) {
-          guard(self.partial);
-          return self;
-        }
+        const claimed = await claim(self.partial, self.isFile);
+        if (claimed === 'held') throw self.busy();
+        if (claimed === 'again') continue;
+        self.lock = claimed;
+        guard(self.partial);
+        await self.recover();
+        return self;
       }
     } catch (cause) {
-      await self.removeMade();
+      if (self.lock) await self.abandon();
+      else await self.removeMade();
       throw self.refused(cause);
     }
     throw new StockpotError('OUTPUT', `${path}: ${self.partial} keeps appearing and disappearing`, {
@@ -133,56 +143,29 @@ export class AtomicOutput {
     });
   }
 
-  private refused(cause: unknown): StockpotError {
-    if (cause instanceof StockpotError) return cause;
-    const code = (cause as NodeJS.ErrnoException).code ?? '';
-    if (['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code)) return noSpace(this.path, 'the disk is full');
-    const { message } = fileError(this.path, cause);
-    return new StockpotError(
-      'IO',
-      message.replace('permission to read it', 'permission to write there'),
-      { file: this.path, cause },
-    );
+  private busy(): StockpotError {
+    return new StockpotError('OUTPUT', `${this.path}: another run is writing this output`, {
+      file: this.path,
+      remedy: `Wait for it, or choose another output. (If there is none: remove ${this.partial}.)`,
+    });
   }
 
-  private async tryLock(): Promise<boolean> {
-    let created = false;
-    try {
-      if (this.isFile) {
-        this.lock = await open(
-          this.partial,
-          constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
-          0o666,
-        );
-      } else {
-        await mkdir(this.partial);
-        this.lock = await open(this.partial, constants.O_RDONLY);
-      }
-      created = true;
-    } catch (cause) {
-      const code = (cause as NodeJS.ErrnoException).code;
-      if (code === 'ENOENT') return false; // made, and removed by another run, in between
-      if (code !== 'EEXIST') throw cause;
+  private refused(cause: unknown): StockpotError {
+    return writeError(this.path, cause);
+  }
+
+  /**
+   * What a run left that was killed between the two renames of `putInPlace`: the old output goes back to its place
+   * where nothing is there now, else it is removed.
+   */
+  private async recover(): Promise<void> {
+    if (this.isFile || !(await lstatOrNull(this.aside))) return;
+    if (await lstatOrNull(this.target)) {
+      await removeLeft(this.aside);
+      return;
     }
-    if (!created) {
-      this.lock = await open(this.partial, constants.O_RDONLY).catch(() => undefined);
-      if (!this.lock) return false;
-    }
-    const lock = this.lock as FileHandle;
-    const locked = native().lock(lock.fd);
-    const [mine, theirs] = [await lock.stat(), await lstatOrNull(this.partial)];
-    const same = theirs?.ino === mine.ino && theirs.dev === mine.dev;
-    if (locked && created && same) return true;
-    if (locked && !created && same) await rm(this.partial, { recursive: true, force: true }); // a killed run's
-    await lock.close();
-    this.lock = undefined;
-    if (!locked && same) {
-      throw new StockpotError('OUTPUT', `${this.path}: another run is writing this output`, {
-        file: this.path,
-        remedy: 'Wait for it, or choose another output.',
-      });
-    }
-    return false;
+    await rename(this.aside, this.target);
+    await AtomicOutput.check(this.path, this.options);
   }
 
   /** @throws StockpotError NO_SPACE where the disk has not room for so many bytes */
@@ -203,6 +186,26 @@ export class AtomicOutput {
     return handle;
   }
 
+  /**
+   * Writes a file of these parts, and syncs it.
+   * @param name in a folder; of no account where the output is a file
+   * @throws StockpotError IO, NO_SPACE
+   */
+  async writeParts(name: string, parts: readonly Uint8Array[]): Promise<void> {
+    const handle = await this.create(name);
+    await this.writing(async () => {
+      for (const part of parts) await handle.writeFile(part);
+      await handle.sync();
+    });
+  }
+
+  /** Runs what writes to a file of this output; its failures name the output. @throws StockpotError IO, NO_SPACE */
+  async writing(work: () => Promise<void>): Promise<void> {
+    await work().catch((cause) => {
+      throw this.refused(cause);
+    });
+  }
+
   /** Adds a small file to a folder. */
   async write(name: string, text: string): Promise<void> {
     await writeFile(join(this.partial, name), text, { flush: true } as object).catch((cause) => {
@@ -220,9 +223,9 @@ export class AtomicOutput {
       else await copyFile(from, to);
       // A copy of a read-only file is the user's own to change.
       await chmod(to, mode | 0o200);
+      await syncTree(to);
     } catch (cause) {
-      const full = this.refused(cause);
-      throw full.code === 'NO_SPACE' ? full : fileError(from, cause);
+      throw isFull(cause) ? this.refused(cause) : fileError(from, cause);
     }
   }
 
@@ -232,9 +235,13 @@ export class AtomicOutput {
       await this.closeHandles();
       if (!this.isFile) await syncFolder(this.partial);
       await AtomicOutput.check(this.path, this.options); // what happened meanwhile?
-      await this.putInPlace();
+      if (this.isFile || !(await lstatOrNull(this.target))) {
+        await rename(this.partial, this.target);
+        await syncFolder(dirname(this.partial));
+      } else {
+        await this.replaceFolder();
+      }
       unguard(this.partial);
-      await syncFolder(dirname(this.partial));
     } catch (cause) {
       throw this.refused(cause);
     }
@@ -242,24 +249,44 @@ export class AtomicOutput {
     this.lock = undefined;
   }
 
-  private async putInPlace(): Promise<void> {
-    const { target } = this;
-    if (this.isFile || !(await lstatOrNull(target))) return rename(this.partial, target);
-    const old = `${this.partial}-old-${randomBytes(4).toString('hex')}`;
-    if (native().exchange(this.partial, target)) {
-      await rename(this.partial, old);
-    } else {
-      await rename(target, old);
-      await rename(this.partial, target);
+  /**
+   * Where the file system can, both folders change places in one step, so that at every moment the old or the new is
+   * there, whole. The old one is locked meanwhile: what then lies under the temporary name is no killed run's.
+   */
+  private async replaceFolder(): Promise<void> {
+    const { target, partial, aside } = this;
+    const old = await hold(target);
+    if (old === 'held') throw this.busy();
+    try {
+      const exchanged = native().exchange(partial, target);
+      if (!exchanged) {
+        await rename(target, aside);
+        await rename(partial, target).catch(async (cause) => {
+          await rename(aside, target);
+          throw cause;
+        });
+      }
+      await syncFolder(dirname(partial)); // before what it replaces is gone
+      const left = exchanged ? partial : aside;
+      await rm(left, { recursive: true, force: true }).catch((cause) => {
+        const { message, remedy } = fileError(left, cause);
+        throw new StockpotError(
+          'IO',
+          `${this.path}: is in place, but what it replaced cannot be removed: ${message}`,
+          { file: this.path, cause, remedy },
+        );
+      });
+    } finally {
+      await old?.close();
     }
-    await rm(old, { recursive: true, force: true });
   }
 
   /** Removes all traces. Safe to call after commit. */
   async abandon(): Promise<void> {
     await this.closeHandles();
     if (!this.lock) return;
-    await rm(this.partial, { recursive: true, force: true });
+    // Where that fails, why the output was given up is more to the point.
+    await rm(this.partial, { recursive: true, force: true }).catch(() => {});
     unguard(this.partial);
     await this.lock.close();
     this.lock = undefined;
@@ -306,18 +333,19 @@ async function makeFolders(folder: string): Promise<string | undefined> {
   return above ?? folder;
 }
 
-const noSpace = (path: string, what: string): StockpotError =>
-  new StockpotError('NO_SPACE', `${path}: ${what}`, {
-    file: path,
-    remedy: 'Free some space or choose another place; nothing was left behind.',
-  });
-
 /** Names that stockpot itself gives to files of an output folder. */
 const isOwnFile = (name: string): boolean =>
   /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(name) || name === RECORD_FILE;
 
 /** The record of a soup, in its folder. */
 export const RECORD_FILE = 'soup.json';
+
+/** A file, or a folder and all that is in it. */
+async function syncTree(path: string): Promise<void> {
+  if ((await lstat(path)).isDirectory())
+    for (const name of await readdir(path)) await syncTree(join(path, name));
+  await syncFolder(path);
+}
 
 async function syncFolder(path: string): Promise<void> {
   const handle = await open(path, constants.O_RDONLY);

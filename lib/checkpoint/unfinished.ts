@@ -1,9 +1,11 @@
+import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { type FileHandle, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { native } from '../native.js';
-import { fileError } from './open.js';
+import { claim, sweep } from './claim.js';
+import { writeError } from './writing.js';
 
 /** What is being written in this process: removed when it ends, however that happens short of being killed. */
 const unfinished = new Set<string>();
@@ -25,21 +27,44 @@ export function unguard(path: string): void {
   if (unfinished.size === 0) process.off('exit', removeUnfinished);
 }
 
-/** A folder for temporary files, in TMPDIR; removed by `remove`, and where the process ends before. */
-export class TemporaryFolder {
-  private constructor(readonly path: string) {}
+/** What temporary folders are for; each kind's names begin with `stockpot-KIND-`. */
+export type TemporaryKind = 'soup' | 'graph' | 'analyses' | 'compare' | 'cache';
 
-  /** @param prefix what its name begins with @throws StockpotError IO, NOT_FOUND */
-  static async make(prefix: string): Promise<TemporaryFolder> {
-    const path = await mkdtemp(join(tmpdir(), prefix)).catch((cause) => {
-      throw fileError(tmpdir(), cause);
-    });
-    guard(path);
-    return new TemporaryFolder(path);
+const isTemporary = (name: string): boolean =>
+  /^stockpot-(soup|graph|analyses|compare|cache)-[0-9a-f]{16}$/.test(name);
+
+/**
+ * A folder for temporary files, in TMPDIR; removed by `remove`, and where the process ends before. It is locked, so that
+ * what a killed run left there is told from it; the next one that is made removes that.
+ */
+export class TemporaryFolder {
+  private constructor(
+    readonly path: string,
+    private readonly lock: FileHandle,
+  ) {}
+
+  /** @param parent in place of TMPDIR @throws StockpotError IO, NO_SPACE */
+  static async make(kind: TemporaryKind, parent = tmpdir()): Promise<TemporaryFolder> {
+    try {
+      await sweep(parent, isTemporary);
+      for (;;) {
+        const path = join(parent, `stockpot-${kind}-${randomBytes(8).toString('hex')}`);
+        const lock = await claim(path, false, 0o700);
+        if (typeof lock === 'string') continue;
+        guard(path);
+        return new TemporaryFolder(path, lock);
+      }
+    } catch (cause) {
+      throw writeError(parent, cause, MAKE_ROOM);
+    }
   }
 
   async remove(): Promise<void> {
     await rm(this.path, { recursive: true, force: true });
     unguard(this.path);
+    await this.lock.close();
   }
 }
+
+/** What to do where temporary files do not fit. */
+export const MAKE_ROOM = 'Free some space, or name another folder for temporary files in TMPDIR.';

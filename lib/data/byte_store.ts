@@ -1,12 +1,16 @@
-import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, unlink } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileError } from '../checkpoint/open.js';
+import { TemporaryFolder } from '../checkpoint/unfinished.js';
+import { isFull, noSpace, writeAll } from '../checkpoint/writing.js';
 import { StockpotError } from '../errors.js';
 
 /** Bytes of records that are allocated at a time. */
 const BLOCK = 8 * 2 ** 20;
+
+const FULL = 'the disk is full: prepared images do not fit';
+const ROOM = 'Free some space, set TMPDIR to a larger disk, or raise --cache-memory.';
 
 /**
  * Many records of one size: the first ones in memory, as far as they fit, the rest in a cache file. The file has no
@@ -90,33 +94,18 @@ export class ByteStore {
 
   private refused(cause: unknown): StockpotError {
     if (cause instanceof StockpotError) return cause;
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOSPC' || code === 'EDQUOT') {
-      return new StockpotError(
-        'NO_SPACE',
-        `${this.folder}: the disk is full: prepared images do not fit`,
-        {
-          file: this.folder,
-          cause,
-          remedy: 'Free some space, set TMPDIR to a larger disk, or raise --cache-memory.',
-        },
-      );
-    }
+    if (isFull(cause)) return noSpace(this.folder, FULL, ROOM, cause);
     return fileError(this.folder, cause);
   }
 }
 
+/** The file has a name only until it is open; what a kill leaves of that is a temporary folder. */
 async function openUnnamed(folder: string): Promise<FileHandle> {
-  const path = join(folder, `.stockpot-cache-${randomBytes(8).toString('hex')}`);
-  const handle = await open(path, 'wx+', 0o600);
-  await unlink(path);
-  return handle;
-}
-
-async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
-    done += bytesWritten;
+  const temporary = await TemporaryFolder.make('cache', folder);
+  try {
+    return await open(join(temporary.path, 'records'), 'wx+', 0o600);
+  } finally {
+    await temporary.remove();
   }
 }
 

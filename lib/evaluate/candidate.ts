@@ -94,7 +94,7 @@ async function inFolder<T>(
   save: Candidate['save'],
   use: (folder: string) => Promise<T>,
 ): Promise<T> {
-  const temporary = await TemporaryFolder.make('stockpot-soup-');
+  const temporary = await TemporaryFolder.make('soup');
   try {
     const folder = join(temporary.path, 'soup');
     await save(folder);

@@ -1,4 +1,3 @@
-import type { FileHandle } from 'node:fs/promises';
 import { AtomicOutput } from '../checkpoint/output.js';
 import { safetensorsHeader } from '../checkpoint/safetensors.js';
 import type { Checkpoint } from '../checkpoint/types.js';
@@ -103,11 +102,11 @@ async function writeLogits(
       ],
       {},
     );
-    const handle: FileHandle = await target.create('');
-    await handle.writeFile(header);
-    await handle.writeFile(new Uint8Array(BigInt64Array.from(labels, BigInt).buffer));
-    await handle.writeFile(new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength));
-    await handle.sync();
+    await target.writeParts('', [
+      header,
+      new Uint8Array(BigInt64Array.from(labels, BigInt).buffer),
+      new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength),
+    ]);
     await target.commit();
     return { model: model.path, output, n, classes, notes: [...notes] };
   } finally {

@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { contentHash } from '../checkpoint/hash.js';
 import { isObject } from '../checkpoint/json.js';
-import { fileError } from '../checkpoint/open.js';
 import type { Checkpoint } from '../checkpoint/types.js';
-import { writeWhole } from '../checkpoint/whole_file.js';
+import { makeKept, writeWhole } from '../checkpoint/whole_file.js';
 import { StockpotError } from '../errors.js';
 import type { RunOptions } from '../progress.js';
 import type { Evaluator } from './evaluator.js';
@@ -31,9 +30,7 @@ export class Evaluations {
 
   /** @throws StockpotError IO */
   static async open(folder: string): Promise<Evaluations> {
-    await mkdir(folder, { recursive: true }).catch((cause) => {
-      throw fileError(folder, cause);
-    });
+    await makeKept(folder);
     return new Evaluations(folder);
   }
 

@@ -33,9 +33,7 @@ export async function writeHead(
       ],
       { format: 'pt', ...(classNames && { classes: JSON.stringify(classNames) }) },
     );
-    const handle = await target.create(target.isFile ? '' : 'model.safetensors');
-    for (const part of [header, bytesOf(weight), bytesOf(bias)]) await handle.writeFile(part);
-    await handle.sync();
+    await target.writeParts('model.safetensors', [header, bytesOf(weight), bytesOf(bias)]);
     await target.commit();
   } finally {
     await target.abandon();

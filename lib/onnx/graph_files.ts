@@ -4,7 +4,8 @@ import { byteSize, type DType } from '../checkpoint/dtype.js';
 import { fileError } from '../checkpoint/open.js';
 import { elementCount } from '../checkpoint/shape.js';
 import type { Checkpoint } from '../checkpoint/types.js';
-import { TemporaryFolder } from '../checkpoint/unfinished.js';
+import { MAKE_ROOM, TemporaryFolder } from '../checkpoint/unfinished.js';
+import { isFull, writeError } from '../checkpoint/writing.js';
 import { StockpotError } from '../errors.js';
 import { execute, judge } from '../merge/execute.js';
 import { type PlannedTensor, tensorBytes } from '../merge/plan.js';
@@ -46,7 +47,7 @@ export class GraphFiles {
     model: OnnxModel,
     weights: readonly GraphWeight[],
   ): Promise<GraphFiles> {
-    const folder = await TemporaryFolder.make('stockpot-graph-');
+    const folder = await TemporaryFolder.make('graph');
     return new GraphFiles(folder, path, model, weights);
   }
 
@@ -79,13 +80,7 @@ export class GraphFiles {
       await mixToFile(handle, file, checkpoints, direct, run);
       for (const group of groups(other)) await mixConverted(handle, checkpoints, group, run);
     } catch (cause) {
-      const code = (cause as NodeJS.ErrnoException).code;
-      if (code !== 'ENOSPC' && code !== 'EDQUOT' && code !== 'EFBIG') throw cause;
-      throw new StockpotError('NO_SPACE', `${file}: cannot be written: the disk is full`, {
-        file,
-        cause,
-        remedy: 'Free some space, or name another folder for temporary files in TMPDIR.',
-      });
+      throw isFull(cause) ? writeError(file, cause, MAKE_ROOM) : cause;
     } finally {
       await handle.close();
     }
@@ -142,7 +137,9 @@ export class GraphFiles {
       inputs: this.model.inputs.map((i) => i.raw),
       outputs: this.model.outputs.map((o) => o.raw),
     });
-    await writeFile(this.graph, bytes);
+    await writeFile(this.graph, bytes).catch((cause) => {
+      throw writeError(this.graph, cause, MAKE_ROOM);
+    });
     this.written = layout;
   }
 }
@@ -182,7 +179,7 @@ async function mixConverted(
   );
   for (const { plan, slot } of pieces) {
     const bytes = convert(mixed.get(plan.name) as Uint8Array, plan.dtype, slot.dtype as DType);
-    await handle.write(bytes);
+    await handle.writeFile(bytes);
   }
 }
 

@@ -1,8 +1,7 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isObject } from '../checkpoint/json.js';
-import { fileError } from '../checkpoint/open.js';
-import { writeWhole } from '../checkpoint/whole_file.js';
+import { makeKept, writeWhole } from '../checkpoint/whole_file.js';
 import type { DescentState } from './descent.js';
 
 const FORMAT = 1;
@@ -16,9 +15,7 @@ export class SavedState {
 
   /** @throws StockpotError IO */
   static async open(folder: string, key: string): Promise<SavedState> {
-    await mkdir(folder, { recursive: true }).catch((cause) => {
-      throw fileError(folder, cause);
-    });
+    await makeKept(folder);
     return new SavedState(join(folder, `learned-${key}.json`));
   }
 

@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
+import { writeAll } from '../checkpoint/writing.js';
 import { StockpotError } from '../errors.js';
 import { type PlannedTensor, tensorBytes } from '../merge/plan.js';
 import { convert } from '../onnx/tensors.js';
@@ -27,7 +28,7 @@ export async function putStatistics(
           { tensor: t.name, remedy: 'Check the data, or leave out --recompute-batchnorm.' },
         );
       }
-      await handle.write(bytes, 0, bytes.length, at);
+      await writeAll(handle, bytes, at);
     }
     at += tensorBytes(t);
   }

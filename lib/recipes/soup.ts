@@ -13,6 +13,7 @@ import { METADATA_KEY, type SoupRecord } from '../checkpoint/record.js';
 import { safetensorsHeader } from '../checkpoint/safetensors.js';
 import { configWithDtype, sideFiles } from '../checkpoint/side_files.js';
 import type { Checkpoint } from '../checkpoint/types.js';
+import { writeAll } from '../checkpoint/writing.js';
 import { StockpotError } from '../errors.js';
 import { type Allowances, type ExecuteOptions, execute, judge } from '../merge/execute.js';
 import { type GroupWeights, groupMixture, groupTensors, meanWeights } from '../merge/groups.js';
@@ -346,7 +347,7 @@ async function toDisk(
       ),
     );
   await target.needRoom(bytesToWrite(prepared.tensors));
-  const handles = [];
+  const handles: FileHandle[] = [];
   const outputs: ExecuteOptions['outputs'] = [];
   for (const s of shards) {
     const handle = await target.create(s.name);
@@ -358,7 +359,10 @@ async function toDisk(
   if (options.statistics) {
     for (const [i, s] of shards.entries()) {
       const from = outputs[i]?.prefix.length ?? 0;
-      await putStatistics(handles[i] as FileHandle, from, s.tensors, options.statistics);
+      const statistics = options.statistics;
+      await target.writing(() =>
+        putStatistics(handles[i] as FileHandle, from, s.tensors, statistics),
+      );
       const path = target.isFile ? target.partial : join(target.partial, s.name);
       const [[sha256]] = (await fileHashes([await openCheckpoint(path)], options)) as [[string]];
       result.sha256[i] = sha256;
@@ -370,8 +374,10 @@ async function toDisk(
   if (target.isFile) {
     if (!hashes) return { result, warnings, sha256: result.sha256[0] as string };
     const [handle] = handles as [FileHandle];
-    await handle.write(header(shards[0] as Shard, hashes), 0, undefined, 0);
-    await handle.sync();
+    await target.writing(async () => {
+      await writeAll(handle, header(shards[0] as Shard, hashes), 0);
+      await handle.sync();
+    });
     const [[sha256]] = (await fileHashes([await openCheckpoint(target.partial)], options)) as [
       [string],
     ];

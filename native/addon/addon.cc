@@ -343,7 +343,8 @@ Napi::Value exchange(const Napi::CallbackInfo& info) {
   if (syscall(SYS_renameat2, AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), kExchange) == 0) {
     return Napi::Boolean::New(info.Env(), true);
   }
-  if (errno != EINVAL && errno != ENOSYS) throw system_error(info.Env(), "renameat2");
+  if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP)
+    throw system_error(info.Env(), "renameat2");
 #endif
   return Napi::Boolean::New(info.Env(), false);
 }

@@ -224,8 +224,8 @@ Napi::Value plan_on_device(Napi::Env env, const Graph& graph, uint32_t batch,
   const GraphTables tables(graph);
   stockpot_network_sizes sizes{};
   try {
-    sizes = on.device->plan_network(
-        tables.spec(on.number, batch, training,
+    sizes = Device::Network::sizes(
+        *on.device, tables.spec(on.number, batch, training,
                     training ? activation_bytes(floats_of(env, floats), batch) : 0));
   } catch (const DeviceError& e) {
     throw device_error(env, e);

@@ -1,5 +1,6 @@
 #include "device.h"
 
+#include <cstddef>
 #include <cstdio>
 #include <cstring>
 #include <utility>
@@ -24,15 +25,6 @@ std::string words(const stockpot_failure& f) {
 
 void check(int status, const stockpot_failure& failure) {
   if (status) throw DeviceError(failure);
-}
-
-// Networks are at the end of the interface; an older library's table ends before.
-void require_networks(const stockpot_backend* backend) {
-  if (backend->size >= sizeof(*backend) && backend->network_create) return;
-  stockpot_failure failure{};
-  failure.status = STOCKPOT_INVALID;
-  std::snprintf(failure.message, sizeof(failure.message), "the library has no networks");
-  throw DeviceError(failure);
 }
 
 }  // namespace
@@ -119,8 +111,24 @@ void Device::Plan::run(const double* weights, uint32_t stream) const {
   check(device_->backend_->plan_run(device_->context_, plan_, weights, stream, &failure), failure);
 }
 
+namespace {
+
+// Libraries of this version of the interface may come without networks.
+void need_networks(const stockpot_backend& backend) {
+  constexpr size_t kNeeded = offsetof(stockpot_backend, network_zero_gradients) +
+                             sizeof(stockpot_backend::network_zero_gradients);
+  if (backend.size >= kNeeded && backend.network_zero_gradients) return;
+  stockpot_failure failure{};
+  failure.status = STOCKPOT_INVALID;
+  std::snprintf(failure.message, sizeof(failure.message),
+                "the library of the device runs no networks");
+  throw DeviceError(failure);
+}
+
+}  // namespace
+
 Device::Network::Network(Device& device, const stockpot_network_spec& spec) {
-  require_networks(device.backend_);
+  need_networks(*device.backend_);
   stockpot_failure failure{};
   check(device.backend_->network_create(device.context_, &spec, &network_, &failure), failure);
   device_ = &device;
@@ -133,27 +141,36 @@ Device::Network& Device::Network::operator=(Network&& other) noexcept {
 Device::Network::~Network() {
   if (device_) device_->backend_->network_destroy(device_->context_, network_);
 }
-uint64_t Device::Network::weight(uint32_t i, uint32_t* dtype) const {
+stockpot_network_sizes Device::Network::sizes(Device& device, const stockpot_network_spec& spec) {
+  need_networks(*device.backend_);
+  stockpot_failure failure{};
+  stockpot_network_sizes found{};
+  check(device.backend_->network_plan(device.context_, &spec, &found, &failure), failure);
+  return found;
+}
+Device::Network::Weight Device::Network::weight(uint32_t i) const {
+  stockpot_failure failure{};
+  uint64_t address = 0;
+  uint32_t dtype = 0;
+  check(
+      device_->backend_->network_weight(device_->context_, network_, i, &address, &dtype, &failure),
+      failure);
+  return {address, static_cast<DType>(dtype)};
+}
+uint64_t Device::Network::gradient(uint32_t weight) const {
   stockpot_failure failure{};
   uint64_t address = 0;
   check(
-      device_->backend_->network_weight(device_->context_, network_, i, &address, dtype, &failure),
+      device_->backend_->network_gradient(device_->context_, network_, weight, &address, &failure),
       failure);
   return address;
 }
-uint64_t Device::Network::gradient(uint32_t i) const {
+uint64_t Device::Network::input_gradient(uint32_t input) const {
   stockpot_failure failure{};
   uint64_t address = 0;
-  check(device_->backend_->network_gradient(device_->context_, network_, i, &address, &failure),
+  check(device_->backend_->network_input_gradient(device_->context_, network_, input, &address,
+                                                  &failure),
         failure);
-  return address;
-}
-uint64_t Device::Network::input_gradient(uint32_t i) const {
-  stockpot_failure failure{};
-  uint64_t address = 0;
-  check(
-      device_->backend_->network_input_gradient(device_->context_, network_, i, &address, &failure),
-      failure);
   return address;
 }
 void Device::Network::forward(const stockpot_network_input* inputs, uint32_t batch, uint64_t out,
@@ -174,14 +191,6 @@ void Device::Network::zero_gradients(uint32_t stream) const {
   stockpot_failure failure{};
   check(device_->backend_->network_zero_gradients(device_->context_, network_, stream, &failure),
         failure);
-}
-
-stockpot_network_sizes Device::plan_network(const stockpot_network_spec& spec) {
-  require_networks(backend_);
-  stockpot_failure failure{};
-  stockpot_network_sizes sizes{};
-  check(backend_->network_plan(context_, &spec, &sizes, &failure), failure);
-  return sizes;
 }
 
 void Device::copy_in(uint32_t stream, uint64_t to, const void* from, uint64_t bytes) {

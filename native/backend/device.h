@@ -3,6 +3,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "../kernels/dtype.h"
 #include "backend.h"
 
 namespace stockpot {
@@ -82,7 +83,7 @@ class Device {
     stockpot_plan* plan_ = nullptr;
   };
 
-  // A network, its weights and the memory of its passes.
+  // A network (backend.h); used by one thread at a time, on one stream.
   class Network {
    public:
     Network() = default;
@@ -90,9 +91,18 @@ class Device {
     Network(Network&& other) noexcept { *this = std::move(other); }
     Network& operator=(Network&& other) noexcept;
     ~Network();
-    uint64_t weight(uint32_t i, uint32_t* dtype) const;
-    uint64_t gradient(uint32_t i) const;
-    uint64_t input_gradient(uint32_t i) const;
+    // Of the device that a network of this spec takes.
+    static stockpot_network_sizes sizes(Device& device, const stockpot_network_spec& spec);
+
+    struct Weight {
+      uint64_t address;
+      DType dtype;
+    };
+    Weight weight(uint32_t i) const;
+    // Addresses of float32; 0 where there is none.
+    uint64_t gradient(uint32_t weight) const;
+    uint64_t input_gradient(uint32_t input) const;
+
     void forward(const stockpot_network_input* inputs, uint32_t batch, uint64_t out,
                  uint32_t stream) const;
     void backward(const stockpot_network_input* inputs, uint32_t batch, uint64_t dout,
@@ -103,8 +113,6 @@ class Device {
     Device* device_ = nullptr;
     stockpot_network* network_ = nullptr;
   };
-  // What one would take. Throws DeviceError where the library has no networks.
-  stockpot_network_sizes plan_network(const stockpot_network_spec& spec);
 
   void copy_in(uint32_t stream, uint64_t to, const void* from, uint64_t bytes);
   void copy_out(uint32_t stream, void* to, uint64_t from, uint64_t bytes);

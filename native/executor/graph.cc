@@ -1,17 +1,47 @@
 #include "network.h"
 
+#include <initializer_list>
+
 namespace stockpot {
 namespace {
 
-constexpr uint64_t kMost = uint64_t{1} << 40;
+// Of elements of a value, a weight or an input, and of all values: far beyond any network, and
+// small enough that sums of sizes stay within 64 bits.
+constexpr uint64_t kMost = uint64_t{1} << 38;
+
+// Whether n is the product of the factors, which may be anything.
+bool is_product(uint64_t n, std::initializer_list<uint64_t> factors) {
+  for (uint64_t f : factors) {
+    if (f == 0 || n % f) return false;
+    n /= f;
+  }
+  return n == 1;
+}
+
+bool too_large(const GraphWeight& w) {
+  uint64_t n = 1;
+  for (uint64_t d : w.shape) {
+    if (d > kMost / n) return true;
+    if (d > 0) n *= d;
+  }
+  return false;
+}
 
 class Checker {
  public:
   explicit Checker(const Graph& g) : g_(g), made_(g.values.size(), false) {}
 
   std::string run() {
+    uint64_t left = kMost;
     for (const GraphValue& v : g_.values) {
-      if (v.rows == 0 || v.columns == 0 || v.rows > kMost / v.columns) return "a value's size";
+      if (v.rows == 0 || v.columns == 0 || v.rows > left / v.columns) return "a value's size";
+      left -= v.size();
+    }
+    for (const GraphWeight& w : g_.weights) {
+      if (too_large(w)) return "a weight's size";
+    }
+    for (const GraphInput& i : g_.inputs) {
+      if (i.elements > kMost) return "an input's size";
     }
     for (size_t i = 0; i < g_.ops.size(); ++i) {
       const GraphOp& op = g_.ops[i];
@@ -66,7 +96,8 @@ class Checker {
           return "patches";
         const uint64_t c = u(op.numbers[0]), h = u(op.numbers[1]), w = u(op.numbers[2]),
                        p = u(op.numbers[3]);
-        if (g_.inputs[op.input].elements != c * h * w || h % p || w % p) return "patches' image";
+        if (!is_product(g_.inputs[op.input].elements, {c, h, w}) || h % p || w % p)
+          return "patches' image";
         return out.rows == (h / p) * (w / p) && out.columns == c * p * p ? nullptr
                                                                          : "patches' size";
       }
@@ -81,14 +112,14 @@ class Checker {
       case OpKind::kAddRows:
         if (!numbers(op, 1, 0) || !ready(op.x) || !same(op.x, op.out) || !weight(op.weight))
           return "add_rows";
-        return g_.weights[op.weight].elements() >= (u(op.numbers[0]) + out.rows) * out.columns &&
+        return g_.weights[op.weight].elements() / out.columns >= u(op.numbers[0]) + out.rows &&
                        g_.weights[op.weight].elements() % out.columns == 0
                    ? nullptr
                    : "add_rows' table";
       case OpKind::kAddRow:
         if (!numbers(op, 1, 0) || !ready(op.x) || !same(op.x, op.out) || !weight(op.weight))
           return "add_row";
-        return g_.weights[op.weight].elements() >= (u(op.numbers[0]) + 1) * out.columns
+        return g_.weights[op.weight].elements() / out.columns > u(op.numbers[0])
                    ? nullptr
                    : "add_row's table";
       case OpKind::kAdd:
@@ -136,7 +167,7 @@ class Checker {
       case OpKind::kSimilarity:
         return ready(op.x) && input(op.input, false) && g_.inputs[op.input].shared &&
                        at(op.x).rows == out.rows &&
-                       g_.inputs[op.input].elements == out.columns * at(op.x).columns
+                       is_product(g_.inputs[op.input].elements, {out.columns, at(op.x).columns})
                    ? nullptr
                    : "similarity";
       case OpKind::kLogLikelihood:
@@ -156,7 +187,7 @@ class Checker {
     const GraphWeight& w = g_.weights[op.weight];
     if (w.shape.empty() || at(op.x).rows != out.rows) return "linear's rows";
     const uint64_t rows = w.shape[0];
-    if (rows == 0 || w.elements() != out.columns * at(op.x).columns) return "linear's weight";
+    if (!is_product(w.elements(), {out.columns, at(op.x).columns})) return "linear's weight";
     if (rows != (op.transposed ? at(op.x).columns : out.columns)) return "linear's weight";
     if (op.bias >= 0 && !elements(op.bias, out.columns)) return "linear's bias";
     if (op.scale_weight >= 0 && !elements(op.scale_weight, out.columns)) return "linear's scale";
@@ -171,11 +202,11 @@ class Checker {
     if (heads == 0 || groups == 0 || width == 0) return "attention's heads";
     const GraphValue &q = at(op.x), &k = at(op.y), &v = at(op.z), &out = at(op.out);
     const int32_t values[] = {op.x, op.y, op.z};
+    if (out.rows != q.rows || !is_product(out.columns, {heads, width}) || k.rows != v.rows)
+      return "attention's size";
     for (int i = 0; i < 3; ++i) {
       if (u(op.numbers[i]) + heads * width > at(values[i]).columns) return "attention's columns";
     }
-    if (out.rows != q.rows || out.columns != heads * width || k.rows != v.rows)
-      return "attention's size";
     const uint64_t kv_groups = op.numbers[6] ? 1 : groups;
     if (q.rows % groups || k.rows % kv_groups) return "attention's groups";
     const uint64_t lq = q.rows / groups, lk = k.rows / kv_groups;
@@ -183,7 +214,7 @@ class Checker {
       return "attention's mask";
     if (op.weight >= 0) {
       if (!weight(op.weight) || g_.weights[op.weight].shape.size() != 2 ||
-          g_.weights[op.weight].shape[1] != heads || op.buckets.size() != lq * lk) {
+          g_.weights[op.weight].shape[1] != heads || !is_product(op.buckets.size(), {lq, lk})) {
         return "attention's bias";
       }
       for (int32_t b : op.buckets) {

@@ -87,16 +87,25 @@ std::vector<size_t> cut(const Graph& graph, const Lives& lives, size_t segments)
   return begins;
 }
 
-// What the backward pass needs of an operation besides values, in floats an example: x·W + b of a
-// linear with more to follow, the probabilities of an attention.
-uint64_t kept_floats(const Graph& graph, const GraphOp& op) {
+uint64_t rounded(uint64_t size, const PlanUnits& units) {
+  return (size + units.multiple - 1) / units.multiple * units.multiple;
+}
+
+uint64_t size_of(const Graph& graph, int32_t value, const PlanUnits& units) {
+  return rounded(graph.values[value].size() * units.element, units);
+}
+
+// What the backward pass needs of an operation besides values: x·W + b of a linear with more to
+// follow, the probabilities of an attention or what they are computed from again.
+uint64_t kept_size(const Graph& graph, const GraphOp& op, const PlanUnits& units) {
   if (op.kind == OpKind::kAttention) {
     const uint64_t heads = op.numbers[3], groups = op.numbers[5];
     const uint64_t keys = graph.values[op.y].rows / (op.numbers[6] ? 1 : groups);
-    return heads * graph.values[op.x].rows * keys;
+    const uint64_t queries = heads * graph.values[op.x].rows;
+    return rounded(units.log_sum ? queries * units.log_sum : queries * keys * units.element, units);
   }
   const bool more = op.activation != Activation::kNone || op.scale_weight >= 0 || op.y >= 0;
-  return op.kind == OpKind::kLinear && more ? graph.values[op.out].size() : 0;
+  return op.kind == OpKind::kLinear && more ? size_of(graph, op.out, units) : 0;
 }
 
 // Which operands' values the backward pass reads: bits x 1, y 2, z 4.
@@ -148,18 +157,19 @@ int32_t moved_operand(const GraphOp& op) {
 
 }  // namespace
 
-MemoryPlan plan_memory(const Graph& graph) {
+MemoryPlan plan_memory(const Graph& graph, const PlanUnits& units) {
   const Lives lives = lives_of(graph);
   std::vector<Item> items;
   for (size_t v = 0; v < graph.values.size(); ++v)
-    items.push_back({graph.values[v].size(), lives.born[v], lives.last[v]});
+    items.push_back({size_of(graph, static_cast<int32_t>(v), units), lives.born[v], lives.last[v]});
   MemoryPlan plan;
   plan.size = place(items, &plan.offset);
   return plan;
 }
 
-TrainingPlan plan_training(const Graph& graph, size_t segments) {
+TrainingPlan plan_training(const Graph& graph, size_t segments, const PlanUnits& units) {
   const size_t n = graph.ops.size(), values = graph.values.size();
+  const auto size = [&](size_t v) { return size_of(graph, static_cast<int32_t>(v), units); };
   TrainingPlan plan;
   plan.begins = cut(graph, lives_of(graph), segments);
   segments = plan.segments();
@@ -190,10 +200,10 @@ TrainingPlan plan_training(const Graph& graph, size_t segments) {
   for (size_t v = 0; v < values; ++v) {
     const size_t at = maker[v];
     first[v] = second[v] = items.size();
-    items.push_back({graph.values[v].size(), at, at});
+    items.push_back({size(v), at, at});
     if (!plan.crosses[v] && !plan.last_segment(at)) {
       second[v] = items.size();
-      items.push_back({graph.values[v].size(), again[at], again[at]});
+      items.push_back({size(v), again[at], again[at]});
     }
   }
   const auto until = [&items](size_t item, size_t to) {
@@ -212,10 +222,12 @@ TrainingPlan plan_training(const Graph& graph, size_t segments) {
       until(second[v], again[i]);
       if (reads >> o & 1) until(second[v], back[i]);
     }
-    if (const uint64_t floats = kept_floats(graph, op)) {
+    if (const uint64_t kept = kept_size(graph, op, units)) {
       before[i] = items.size();
-      items.push_back({floats, again[i], back[i]});
+      items.push_back({kept, again[i], back[i]});
     }
+    // To compute the probabilities again.
+    if (op.kind == OpKind::kAttention && units.log_sum) until(second[op.out], back[i]);
   }
 
   // Gradients, in the order of the backward pass.
@@ -224,7 +236,7 @@ TrainingPlan plan_training(const Graph& graph, size_t segments) {
   plan.adds.assign(n, 0);
   plan.moves.assign(n, false);
   gradient[graph.output] = items.size();
-  items.push_back({graph.values[graph.output].size(), n, n});
+  items.push_back({size(graph.output), n, n});
   for (size_t i = n; i-- > 0;) {
     const GraphOp& op = graph.ops[i];
     if (gradient[op.out] == SIZE_MAX) continue;
@@ -239,14 +251,14 @@ TrainingPlan plan_training(const Graph& graph, size_t segments) {
         plan.moves[i] = true;
       } else {
         gradient[v] = items.size();
-        items.push_back({graph.values[v].size(), back[i], back[i]});
+        items.push_back({size(v), back[i], back[i]});
       }
       until(gradient[v], back[i]);
     }
     until(gradient[op.out], back[i]);
     if (plan.moves[i] && before[i] != SIZE_MAX) {
       temporary[i] = items.size();
-      items.push_back({graph.values[op.out].size(), back[i], back[i]});
+      items.push_back({size(op.out), back[i], back[i]});
     }
   }
 
@@ -265,11 +277,11 @@ TrainingPlan plan_training(const Graph& graph, size_t segments) {
   return plan;
 }
 
-TrainingPlan plan_training_within(const Graph& graph, uint64_t floats) {
-  TrainingPlan best = plan_training(graph, 1);
+TrainingPlan plan_training_within(const Graph& graph, uint64_t size, const PlanUnits& units) {
+  TrainingPlan best = plan_training(graph, 1, units);
   // More segments than that hold too few operations to save anything.
-  for (size_t segments = 2; best.size > floats && segments <= graph.ops.size() / 2; ++segments) {
-    TrainingPlan plan = plan_training(graph, segments);
+  for (size_t segments = 2; best.size > size && segments <= graph.ops.size() / 2; ++segments) {
+    TrainingPlan plan = plan_training(graph, segments, units);
     if (plan.size < best.size) best = std::move(plan);
   }
   return best;

@@ -40,11 +40,7 @@ DeviceMixJob::DeviceMixJob(std::shared_ptr<DeviceNetwork> network, std::vector<i
     : DevicePass(network->device(), pass_of(plan)),
       network_(std::move(network)),
       merge_(std::move(plan)) {
-  for (int32_t w : weights) {
-    Place place{};
-    place.address = network_->weight(w, &place.dtype);
-    places_.push_back(place);
-  }
+  for (int32_t w : weights) places_.push_back(network_->weight(w));
 }
 
 void DeviceMixJob::begin(size_t pieces) {
@@ -77,7 +73,7 @@ void DeviceMixJob::start(const std::vector<Piece>& pieces, std::vector<Device::P
   uint64_t scratch = scratch_.address();
   for (const Piece& piece : pieces) {
     const Segment& segment = merge_.segments[piece.segment];
-    const Place& place = places_[piece.segment];
+    const Device::Network::Weight& place = places_[piece.segment];
     const uint64_t to = place.address + piece.first * byte_size(place.dtype);
     stockpot_tensor t{};
     t.elements = piece.count;

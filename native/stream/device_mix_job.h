@@ -29,11 +29,7 @@ class DeviceMixJob : public DevicePass {
 
   const std::shared_ptr<DeviceNetwork> network_;
   MergePlan merge_;
-  struct Place {
-    uint64_t address;
-    DType dtype;
-  };
-  std::vector<Place> places_;  // one a segment
+  std::vector<Device::Network::Weight> places_;  // one a segment
   Device::Memory reports_, scratch_;
   size_t pieces_ = 0, started_ = 0;
   bool doubtful_ = false;

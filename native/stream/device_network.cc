@@ -13,7 +13,7 @@ DeviceNetwork::DeviceNetwork(std::shared_ptr<Device> device, Graph graph, uint32
   const GraphTables tables(graph_);
   const stockpot_network_spec spec = tables.spec(number, largest_batch, training, activation_bytes);
   network_ = Device::Network(*device_, spec);
-  const stockpot_network_sizes sizes = device_->plan_network(spec);
+  const stockpot_network_sizes sizes = Device::Network::sizes(*device_, spec);
   bytes_ = sizes.weights + sizes.activations + sizes.gradients + sizes.scratch;
   for (const GraphInput& input : graph_.inputs) {
     const uint64_t bytes = input.elements * (input.shared ? 1 : largest_batch) * sizeof(float);
@@ -78,13 +78,6 @@ std::vector<float> DeviceNetwork::copy_gradient(int32_t weight) {
 std::vector<float> DeviceNetwork::copy_input_gradient(int32_t input) {
   const uint64_t address = network_.input_gradient(static_cast<uint32_t>(input));
   return address ? fetch(address, graph_.inputs[input].elements) : std::vector<float>();
-}
-
-uint64_t DeviceNetwork::weight(int32_t i, DType* dtype) const {
-  uint32_t type = 0;
-  const uint64_t address = network_.weight(static_cast<uint32_t>(i), &type);
-  *dtype = static_cast<DType>(type);
-  return address;
 }
 
 }  // namespace stockpot

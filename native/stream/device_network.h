@@ -33,7 +33,9 @@ class DeviceNetwork : public Network {
 
   const std::shared_ptr<Device>& device() const { return device_; }
   // Where a weight lies, row-major as stored, and in what type.
-  uint64_t weight(int32_t i, DType* dtype) const;
+  Device::Network::Weight weight(int32_t i) const {
+    return network_.weight(static_cast<uint32_t>(i));
+  }
   // Where its derivatives lie: float32.
   uint64_t gradient(int32_t i) const { return network_.gradient(static_cast<uint32_t>(i)); }
 

@@ -45,6 +45,8 @@ const environment = (): NodeJS.ProcessEnv => {
   return Object.fromEntries(kept);
 };
 
+const readJson = (path: string) => JSON.parse(readFileSync(path, 'utf8'));
+
 export interface Ran {
   status: number | null;
   stdout: string;
@@ -97,7 +99,7 @@ export class Consumer {
   installOffline(tarball: string): this {
     mkdirSync(this.installed, { recursive: true });
     must(this.folder, 'tar', ['-xzf', tarball, '-C', this.installed, '--strip-components=1']);
-    const { dependencies } = JSON.parse(readFileSync(join(this.installed, 'package.json'), 'utf8'));
+    const { dependencies } = readJson(join(this.installed, 'package.json'));
     for (const name of [...Object.keys(dependencies), 'typescript', '@types/node']) {
       const link = join(this.folder, 'node_modules', name);
       mkdirSync(dirname(link), { recursive: true });
@@ -112,9 +114,16 @@ export class Consumer {
 
   /** Installs the tarball as a user does, without running any script of a dependency. */
   installFromRegistry(tarball: string): this {
-    const types = ['typescript@5', '@types/node@20'];
+    const types = ['typescript', '@types/node'].map((name) => {
+      const { version } = readJson(join(root, 'node_modules', name, 'package.json'));
+      return `${name}@${version}`;
+    });
     const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
-    must(this.folder, 'npm', ['install', '--ignore-scripts', ...quiet, tarball, ...types]);
+    const patient = ['--prefer-offline', '--fetch-retries=5'];
+    must(this.folder, 'npm', [
+      ...['install', '--ignore-scripts', ...quiet, ...patient],
+      ...[tarball, ...types],
+    ]);
     return this;
   }
 

@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -98,47 +98,5 @@ describe('the packed package', () => {
     expect(r.stderr).toBe('');
     expect(JSON.parse(r.stdout).sha256).toBe(expected);
     expect(r.status).toBe(0);
-  });
-});
-
-describe('without a working addon', () => {
-  const failure = () => {
-    const r = consumer.cli('uniform', ...ingredients, '-o', 'none', '--json');
-    expect(r.status).toBe(1);
-    return JSON.parse(r.stdout).error;
-  };
-
-  test('says what was looked for, where, and which command makes it', () => {
-    consumer.removeAddon();
-    const { code, message, remedy } = failure();
-    expect(code).toBe('NATIVE');
-    expect(message).toContain(`${process.platform}-${process.arch}`);
-    expect(message).toContain(process.version);
-    expect(message).toContain('No native build was found');
-    expect(remedy).toContain(consumer.installed);
-    expect(remedy).toContain('npx node-gyp rebuild');
-    const plain = consumer.cli('uniform', ...ingredients, '-o', 'none');
-    expect(plain.stderr.startsWith('stockpot: the native addon does not load on ')).toBe(true);
-    expect(plain.stderr).not.toMatch(/^\s+at /m);
-  });
-
-  test('names a file that is there and does not load', () => {
-    const broken = join(consumer.folder, 'broken.node');
-    writeFileSync(broken, 'no shared library');
-    consumer.placeAddon(broken);
-    const { code, message } = failure();
-    expect(code).toBe('NATIVE');
-    expect(message).toContain('stockpot.node');
-  });
-
-  test('rejects with the same error in the library', () => {
-    consumer.write(
-      'no_addon.mjs',
-      `import { StockpotError, uniform } from 'stockpot';
-       await uniform(process.argv.slice(2), 'none').catch((e) => {
-         console.log(e instanceof StockpotError, e.code);
-       });`,
-    );
-    expect(consumer.node('no_addon.mjs', ...ingredients).stdout).toBe('true NATIVE\n');
   });
 });

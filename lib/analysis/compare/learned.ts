@@ -1,8 +1,7 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openCheckpoint } from '../../checkpoint/open.js';
 import type { Checkpoint } from '../../checkpoint/types.js';
+import { TemporaryFolder } from '../../checkpoint/unfinished.js';
 import { StockpotError } from '../../errors.js';
 import { NativeEvaluator } from '../../evaluate/native_evaluator.js';
 import { type EvaluationOptions, Session } from '../../evaluate/session.js';
@@ -30,8 +29,8 @@ export async function makeLearned(
   options: EvaluationOptions & { seed: number },
 ): Promise<LearnedModels> {
   if (by.length === 0) return { models: [], notes: [], remove: async () => {} };
-  const folder = await mkdtemp(join(tmpdir(), 'stockpot-compare-'));
-  const remove = () => rm(folder, { recursive: true, force: true });
+  const folder = await TemporaryFolder.make('compare');
+  const remove = () => folder.remove();
   const models: LearnedModel[] = [];
   const notes: string[] = [];
   try {
@@ -39,7 +38,7 @@ export async function makeLearned(
     try {
       const evaluator = new NativeEvaluator(session);
       for (const group of by) {
-        const output = join(folder, `learned-${group}.safetensors`);
+        const output = join(folder.path, `learned-${group}.safetensors`);
         const { batchSize: _, graph, device, ...rest } = options;
         const soup = await learned(ingredients, output, {
           ...rest,

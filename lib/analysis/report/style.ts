@@ -53,5 +53,5 @@ details th,details td{font-size:.8125rem}
 code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'Liberation Mono',monospace;font-size:.9em;overflow-wrap:anywhere}
 footer{margin-top:3rem;padding-top:.8rem;border-top:1px solid var(--rule);font-size:.8125rem;color:var(--muted)}
 @media (max-width:40rem){.chart svg{min-width:36rem}body{padding:1rem .9rem 3rem}h1{font-size:1.5rem}.facts{grid-template-columns:1fr;gap:0}.facts dd{margin-bottom:.5rem}}
-@media print{@page{margin:16mm 14mm}html{font-size:10pt}body{max-width:none;padding:0}nav,.skip,details:not([open]){display:none}h1{font-size:18pt}h2{margin-top:1.6rem}h2,h3{break-after:avoid}tr{break-inside:avoid}table,.answers table{font-size:8pt}th,td,.tight th,.tight td{padding:.2rem .4rem .2rem 0!important}.ci{margin-left:.2em}.scroll,.chart{overflow:visible!important;max-height:none!important}}
+@media print{@page{margin:16mm 14mm}html{font-size:10pt}body{max-width:none;padding:0}nav,.skip,details:not([open]){display:none}h1{font-size:18pt}h2{margin-top:1.6rem}h2,h3{break-after:avoid}tr{break-inside:avoid}table,.answers table{font-size:8pt}th,td,.tight th,.tight td{padding:.2rem .4rem .2rem 0!important}.ci{display:inline-block;margin-left:.2em;white-space:nowrap}th,td{white-space:normal}.scroll,.chart{overflow:visible!important;max-height:none!important}}
 `;

@@ -2,7 +2,7 @@ import { type FileHandle, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Pack, pack } from 'tar-stream';
 import { AtomicOutput, type OutputOptions } from '../../checkpoint/output.js';
-import { StockpotError } from '../../errors.js';
+import { codeOf, writeError } from '../../checkpoint/writing.js';
 import { type Layout, type RawImage, withExtension } from './layout.js';
 import type { Kind } from './parameters.js';
 
@@ -57,16 +57,17 @@ async function writeFolder(
   images: ShiftedSet,
   extension: string,
 ): Promise<void> {
-  for (const part of layout.parts) await mkdir(join(target.partial, part));
+  await target.writing(async () => {
+    for (const part of layout.parts) await mkdir(join(target.partial, part));
+  });
   const taken = new Set<string>();
   for await (const { image, bytes } of images) {
     // a.jpg and a.png of one class stay two.
     let name = withExtension(image.name, extension);
     while (taken.has(name)) name = `${image.name}${extension}`;
     taken.add(name);
-    await writeFile(join(target.partial, name), bytes, { flag: 'wx' }).catch((cause) => {
-      throw refused(target.path, cause);
-    });
+    const path = join(target.partial, name);
+    await target.writing(() => writeFile(path, bytes, { flag: 'wx' }));
   }
 }
 
@@ -101,7 +102,7 @@ async function writeShards(
       archive.destroy();
       await done.catch(() => {});
     }
-    throw refused(target.path, cause);
+    throw codeOf(cause) === '' ? cause : writeError(target.path, cause);
   }
 }
 
@@ -120,14 +121,3 @@ const add = (archive: Pack, name: string, bytes: Buffer): Promise<void> =>
     const header = { name, size: bytes.length, mtime: new Date(0), mode: 0o644, uid: 0, gid: 0 };
     archive.entry(header, bytes, (error) => (error ? reject(error) : resolve()));
   });
-
-function refused(path: string, cause: unknown): unknown {
-  const { code, message } = cause as NodeJS.ErrnoException;
-  if (cause instanceof StockpotError || code === undefined) return cause;
-  const full = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code);
-  return new StockpotError(full ? 'NO_SPACE' : 'IO', `${path}: cannot be written: ${message}`, {
-    file: path,
-    cause,
-    remedy: full ? 'Free some space or choose another place; nothing was left behind.' : undefined,
-  });
-}

@@ -263,6 +263,15 @@ const stockpot_backend kBackend = {
     plan_create,
     plan_run,
     plan_destroy,
+    network_plan,
+    network_create,
+    network_destroy,
+    network_weight,
+    network_gradient,
+    network_input_gradient,
+    network_forward,
+    network_backward,
+    network_zero_gradients,
 };
 
 }  // namespace

@@ -2,10 +2,13 @@
 // What the handles of ../backend.h are here.
 #include <cuda_runtime_api.h>
 
+#include <memory>
+#include <mutex>
 #include <vector>
 
 #include "../../kernels/cuda/launch.h"
 #include "../../kernels/cuda/plan.h"
+#include "products.h"
 
 struct stockpot_context {
   int device = 0;
@@ -15,6 +18,9 @@ struct stockpot_context {
   // come to rest each time.
   cudaStream_t tables = nullptr;
   cudaMemPool_t pool = nullptr;
+  // Made with the first network that is not float32: opening cuBLASLt takes time and memory.
+  std::mutex products_mutex;
+  std::unique_ptr<stockpot::cuda::Products> products;
 };
 
 struct stockpot_event {
@@ -42,5 +48,23 @@ int plan_create(stockpot_context*, const stockpot_plan_spec*, stockpot_plan**, s
 int plan_run(stockpot_context*, stockpot_plan*, const double* weights, uint32_t stream,
              stockpot_failure*);
 void plan_destroy(stockpot_context*, stockpot_plan*);
+
+int network_plan(stockpot_context*, const stockpot_network_spec*, stockpot_network_sizes*,
+                 stockpot_failure*);
+int network_create(stockpot_context*, const stockpot_network_spec*, stockpot_network**,
+                   stockpot_failure*);
+void network_destroy(stockpot_context*, stockpot_network*);
+int network_weight(stockpot_context*, stockpot_network*, uint32_t i, uint64_t* address,
+                   uint32_t* dtype, stockpot_failure*);
+int network_gradient(stockpot_context*, stockpot_network*, uint32_t i, uint64_t* address,
+                     stockpot_failure*);
+int network_input_gradient(stockpot_context*, stockpot_network*, uint32_t i, uint64_t* address,
+                           stockpot_failure*);
+int network_forward(stockpot_context*, stockpot_network*, const stockpot_network_input*,
+                    uint32_t batch, uint64_t out, uint32_t stream, stockpot_failure*);
+int network_backward(stockpot_context*, stockpot_network*, const stockpot_network_input*,
+                     uint32_t batch, uint64_t dout, uint32_t stream, stockpot_failure*);
+int network_zero_gradients(stockpot_context*, stockpot_network*, uint32_t stream,
+                           stockpot_failure*);
 
 }  // namespace stockpot::cuda

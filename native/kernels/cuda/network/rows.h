@@ -7,9 +7,9 @@
 //
 // What a row gives does not depend on the others, on how many there are, or on the device.
 // Gradients of weights are added to what is there; their sums over rows are taken in an order that
-// follows from the sizes alone, in two steps through `partial` (partial_floats says how many
-// floats). `add`: the gradient of an operand is added to what is there, else it replaces it. No
-// function waits.
+// follows from the sizes alone, in two steps through `partial` (partial_floats(rows, columns) of
+// it, aligned to 16 bytes). `add`: the gradient of an operand is added to what is there, else it
+// replaces it. No function waits.
 #include "../../network_ops.h"
 #include "number.h"
 
@@ -84,7 +84,7 @@ cudaError_t log_likelihood(Number, const void* x, const int32_t* labels, uint64_
 cudaError_t to_number(Number, const float* from, uint64_t elements, void* to, cudaStream_t);
 cudaError_t to_float32(Number, const void* from, uint64_t elements, float* to, cudaStream_t);
 
-// Backward.
+// Backward. dx may be dy where they have the same size.
 uint64_t partial_floats(uint64_t rows, uint64_t columns);
 
 cudaError_t embedding_gradient(Number, const Ids&, const void* dy, uint64_t table_rows,
@@ -116,11 +116,12 @@ struct EpilogueGradient {
   bool add_multiply = false;
   float* dbias = nullptr;
   float* dscale = nullptr;
-  float* partial = nullptr;  // twice partial_floats(rows, columns)
+  float* partial = nullptr;
   uint64_t rows, columns;
 };
 cudaError_t epilogue_gradient(Number, const EpilogueGradient&, cudaStream_t);
 
+// dx of nullptr: none.
 cudaError_t layer_norm_gradient(Number, const void* x, const float* weight, float epsilon,
                                 const void* dy, uint64_t rows, uint64_t columns, bool add, void* dx,
                                 float* dweight, float* dbias, float* partial, cudaStream_t);
