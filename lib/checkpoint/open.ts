@@ -7,6 +7,7 @@ import { readPyTorch } from './pytorch/index.js';
 import { refuseQuantised } from './quantised.js';
 import { readSafetensors } from './safetensors.js';
 import { SNIFF_BYTES, sniff } from './sniff.js';
+import { codeOf } from './system_error.js';
 import type { Checkpoint, CheckpointFile, CheckpointFormat, TensorEntry } from './types.js';
 
 export interface OpenOptions {
@@ -53,7 +54,7 @@ async function statOrRefuse(path: string) {
 
 /** The operating system's error about a file, as a StockpotError. */
 export function fileError(path: string, cause: unknown): StockpotError {
-  const code = (cause as NodeJS.ErrnoException).code;
+  const code = codeOf(cause);
   const why =
     code === 'ENOENT'
       ? 'there is no such file or folder'
@@ -71,7 +72,7 @@ export function fileError(path: string, cause: unknown): StockpotError {
                   ? 'the disk reports an error'
                   : (cause as Error).message;
   const kind = code === 'ENOENT' || code === 'ENOTDIR' ? 'NOT_FOUND' : 'IO';
-  const remedy = code === undefined ? undefined : REMEDIES[code];
+  const remedy = REMEDIES[code];
   return new StockpotError(kind, `${path}: ${why}`, { file: path, cause, remedy });
 }
 
