@@ -78,6 +78,25 @@ void check_segment(const Tables& t, const Segment& s, const Source* sources, uin
   if (s.op != Op::kMean && weighted) t.fail("weightSet", "is for means");
 }
 
+// A file that is hashed on the way has its tensors read in the order in which they lie: each block
+// waits for the one before it, and would wait for ever.
+void check_hashed(const Tables& t, const MergePlan& plan) {
+  std::vector<uint64_t> at(plan.hash_prefix.begin(), plan.hash_prefix.end());
+  std::vector<size_t> seen(plan.files.size(), SIZE_MAX);
+  for (size_t i = 0; i < plan.sources.size(); ++i) {
+    const Source& source = plan.sources[i];
+    const size_t segment = i / plan.k;
+    const uint64_t elements = plan.segments[segment].elements;
+    if (source.file < 0 || source.held || elements == 0) continue;
+    const auto file = static_cast<size_t>(source.file);
+    if (plan.hash_prefix[file] < 0) continue;
+    if (source.view || source.offset != at[file] || seen[file] == segment)
+      t.fail("hashPrefix", "is for files whose tensors are read in their order, each once");
+    at[file] += elements * byte_size(source.dtype);
+    seen[file] = segment;
+  }
+}
+
 // The results become the weights of a network: field `network` is its handle, `networkWeights` has
 // the weight that each segment is, or -1.
 void consume_into_network(Napi::Env env, const Tables& t, MergePlan* plan) {
@@ -160,6 +179,7 @@ MergePlan read_plan(Napi::Env env, Napi::Object spec) {
                              static_cast<int32_t>(weight_set[i])});
     check_segment(t, plan.segments[i], &plan.sources[i * plan.k], plan.k, weight_set[i] >= 0);
   }
+  check_hashed(t, plan);
   if (plan.sink == SinkKind::kConsume) consume_into_network(env, t, &plan);
   return plan;
 }

@@ -3,15 +3,24 @@
 namespace stockpot {
 namespace {
 
-constexpr uint64_t kMost = uint64_t{1} << 40;
-
 class Checker {
  public:
   explicit Checker(const Graph& g) : g_(g), made_(g.values.size(), false) {}
 
   std::string run() {
+    uint64_t floats = 0;
+    const auto more = [&floats](uint64_t n) {
+      floats += n;
+      return n <= kMostFloats && floats <= kMostFloats;
+    };
     for (const GraphValue& v : g_.values) {
-      if (v.rows == 0 || v.columns == 0 || v.rows > kMost / v.columns) return "a value's size";
+      if (v.rows == 0 || v.columns == 0 || !more(times(v.rows, v.columns))) return "a value's size";
+    }
+    for (const GraphWeight& w : g_.weights) {
+      if (!more(w.elements())) return "a weight's size";
+    }
+    for (const GraphInput& i : g_.inputs) {
+      if (!more(i.elements)) return "an input's size";
     }
     for (size_t i = 0; i < g_.ops.size(); ++i) {
       const GraphOp& op = g_.ops[i];
@@ -52,7 +61,7 @@ class Checker {
   bool numbers(const GraphOp& op, size_t n, int64_t least) const {
     if (op.numbers.size() != n) return false;
     for (int64_t v : op.numbers) {
-      if (v < least || v > static_cast<int64_t>(kMost)) return false;
+      if (v < least || v > static_cast<int64_t>(kMostFloats)) return false;
     }
     return true;
   }
@@ -66,9 +75,11 @@ class Checker {
           return "patches";
         const uint64_t c = u(op.numbers[0]), h = u(op.numbers[1]), w = u(op.numbers[2]),
                        p = u(op.numbers[3]);
-        if (g_.inputs[op.input].elements != c * h * w || h % p || w % p) return "patches' image";
-        return out.rows == (h / p) * (w / p) && out.columns == c * p * p ? nullptr
-                                                                         : "patches' size";
+        if (g_.inputs[op.input].elements != product({c, h, w}) || h % p || w % p)
+          return "patches' image";
+        return out.rows == times(h / p, w / p) && out.columns == product({c, p, p})
+                   ? nullptr
+                   : "patches' size";
       }
       case OpKind::kEmbedding:
         if (!numbers(op, 1, 0) || !input(op.input, true) || !weight(op.weight)) return "embedding";
@@ -81,14 +92,15 @@ class Checker {
       case OpKind::kAddRows:
         if (!numbers(op, 1, 0) || !ready(op.x) || !same(op.x, op.out) || !weight(op.weight))
           return "add_rows";
-        return g_.weights[op.weight].elements() >= (u(op.numbers[0]) + out.rows) * out.columns &&
+        return g_.weights[op.weight].elements() >=
+                           times(u(op.numbers[0]) + out.rows, out.columns) &&
                        g_.weights[op.weight].elements() % out.columns == 0
                    ? nullptr
                    : "add_rows' table";
       case OpKind::kAddRow:
         if (!numbers(op, 1, 0) || !ready(op.x) || !same(op.x, op.out) || !weight(op.weight))
           return "add_row";
-        return g_.weights[op.weight].elements() >= (u(op.numbers[0]) + 1) * out.columns
+        return g_.weights[op.weight].elements() >= times(u(op.numbers[0]) + 1, out.columns)
                    ? nullptr
                    : "add_row's table";
       case OpKind::kAdd:
@@ -136,7 +148,7 @@ class Checker {
       case OpKind::kSimilarity:
         return ready(op.x) && input(op.input, false) && g_.inputs[op.input].shared &&
                        at(op.x).rows == out.rows &&
-                       g_.inputs[op.input].elements == out.columns * at(op.x).columns
+                       g_.inputs[op.input].elements == times(out.columns, at(op.x).columns)
                    ? nullptr
                    : "similarity";
       case OpKind::kLogLikelihood:
@@ -156,7 +168,7 @@ class Checker {
     const GraphWeight& w = g_.weights[op.weight];
     if (w.shape.empty() || at(op.x).rows != out.rows) return "linear's rows";
     const uint64_t rows = w.shape[0];
-    if (rows == 0 || w.elements() != out.columns * at(op.x).columns) return "linear's weight";
+    if (rows == 0 || w.elements() != times(out.columns, at(op.x).columns)) return "linear's weight";
     if (rows != (op.transposed ? at(op.x).columns : out.columns)) return "linear's weight";
     if (op.bias >= 0 && !elements(op.bias, out.columns)) return "linear's bias";
     if (op.scale_weight >= 0 && !elements(op.scale_weight, out.columns)) return "linear's scale";
@@ -172,9 +184,10 @@ class Checker {
     const GraphValue &q = at(op.x), &k = at(op.y), &v = at(op.z), &out = at(op.out);
     const int32_t values[] = {op.x, op.y, op.z};
     for (int i = 0; i < 3; ++i) {
-      if (u(op.numbers[i]) + heads * width > at(values[i]).columns) return "attention's columns";
+      if (u(op.numbers[i]) + times(heads, width) > at(values[i]).columns)
+        return "attention's columns";
     }
-    if (out.rows != q.rows || out.columns != heads * width || k.rows != v.rows)
+    if (out.rows != q.rows || out.columns != times(heads, width) || k.rows != v.rows)
       return "attention's size";
     const uint64_t kv_groups = op.numbers[6] ? 1 : groups;
     if (q.rows % groups || k.rows % kv_groups) return "attention's groups";
@@ -183,7 +196,7 @@ class Checker {
       return "attention's mask";
     if (op.weight >= 0) {
       if (!weight(op.weight) || g_.weights[op.weight].shape.size() != 2 ||
-          g_.weights[op.weight].shape[1] != heads || op.buckets.size() != lq * lk) {
+          g_.weights[op.weight].shape[1] != heads || op.buckets.size() != times(lq, lk)) {
         return "attention's bias";
       }
       for (int32_t b : op.buckets) {
