@@ -1,11 +1,12 @@
 import type { BigIntStats } from 'node:fs';
-import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { type Mismatch, StockpotError } from '../errors.js';
 import { isObject, parseJsonStrict } from './json.js';
 import { readPyTorch } from './pytorch/index.js';
 import { refuseQuantised } from './quantised.js';
 import { readSafetensors } from './safetensors.js';
+import { readSmallFile } from './small_file.js';
 import { SNIFF_BYTES, sniff } from './sniff.js';
 import { codeOf } from './system_error.js';
 import type { Checkpoint, CheckpointFile, CheckpointFormat, TensorEntry } from './types.js';
@@ -15,8 +16,6 @@ export interface OpenOptions {
   key?: string;
 }
 
-/** A shard index is a list of names; real ones have a few hundred kilobytes. */
-const MAX_INDEX = 100_000_000;
 const WEIGHTS = /\.(safetensors|pt|pth|bin|ckpt)$/i;
 /** What trainers put beside the weights. */
 const NO_WEIGHTS =
@@ -302,13 +301,7 @@ async function readIndex(path: string): Promise<Map<string, string>> {
       file: path,
       remedy: 'Fetch or save the checkpoint again.',
     });
-  let text: string;
-  try {
-    if ((await stat(path)).size > MAX_INDEX) throw refuse('the index is larger than any real one');
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    throw cause instanceof StockpotError ? cause : fileError(path, cause);
-  }
+  const text = await readSmallFile(path);
   let value: unknown;
   try {
     value = parseJsonStrict(text);
