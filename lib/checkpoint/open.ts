@@ -9,6 +9,7 @@ import { readSafetensors } from './safetensors.js';
 import { SNIFF_BYTES, sniff } from './sniff.js';
 import type { Checkpoint, CheckpointFile, CheckpointFormat, TensorEntry } from './types.js';
 
+/** How a checkpoint is opened. */
 export interface OpenOptions {
   /** The dict inside a wrapped PyTorch checkpoint, as a dotted path. */
   key?: string;
