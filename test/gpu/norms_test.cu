@@ -1,6 +1,6 @@
-// LayerNorm, RMSNorm and rows over their length, forward and backward, on the emulated device
+// LayerNorm, RMSNorm and rows over their length, forward and backward,
 // against plain loops in float64. Prints "N passed, N failed".
-#include "support/rows.h"
+#include "rows_support.h"
 
 using namespace stockpot::test;
 

@@ -1,6 +1,6 @@
-// The backward operations of native/kernels/cuda/network/rows.h on the emulated device, against
+// The backward operations of native/kernels/cuda/network/rows.h against
 // plain loops in float64. Prints "N passed, N failed".
-#include "support/rows.h"
+#include "rows_support.h"
 
 using namespace stockpot::test;
 using stockpot::Activation;

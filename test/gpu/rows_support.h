@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "../../../native/kernels/cuda/network/rows.h"
+#include "../../native/kernels/cuda/network/rows.h"
 
 namespace stockpot::test {
 

@@ -1,8 +1,8 @@
-// The forward operations of native/kernels/cuda/network/rows.h on the emulated device, against
+// The forward operations of native/kernels/cuda/network/rows.h against
 // plain loops in float64. Prints "N passed, N failed".
-#include "support/rows.h"
-
 #include <algorithm>
+
+#include "rows_support.h"
 
 using namespace stockpot::test;
 using stockpot::Activation;
