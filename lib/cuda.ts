@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { arch, platform } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { StockpotError } from './errors.js';
 import { packageRoot } from './native.js';
 
@@ -30,7 +30,16 @@ export interface CudaProbe {
   devices: CudaDevice[];
 }
 
-/** The backend's library: what STOCKPOT_CUDA_LIBRARY names, else a prebuilt one, else one that was built here. */
+/** Where the package stockpot-cuda is installed, as Node finds it from here. */
+function cudaPackage(): string[] {
+  try {
+    return [dirname(createRequire(import.meta.url).resolve('stockpot-cuda/package.json'))];
+  } catch {
+    return [];
+  }
+}
+
+/** The backend's library: what STOCKPOT_CUDA_LIBRARY names, else that of the package stockpot-cuda, else one built here. */
 function findLibrary(): string | undefined {
   const named = process.env.STOCKPOT_CUDA_LIBRARY;
   if (named) {
@@ -42,8 +51,10 @@ function findLibrary(): string | undefined {
     }
     return named;
   }
-  return [`prebuilds/${platform()}-${arch()}`, 'build-cuda', 'build-cmake/Release']
-    .map((folder) => join(packageRoot, folder, 'libstockpot-cuda.so'))
+  const built = ['packages/cuda', 'build-cuda', 'build-cmake/Release'];
+  return [...cudaPackage(), ...built.map((folder) => join(packageRoot, folder))]
+    .flatMap((folder) => [join(folder, `${platform()}-${arch()}`), folder])
+    .map((folder) => join(folder, 'libstockpot-cuda.so'))
     .find((path) => existsSync(path));
 }
 
@@ -97,7 +108,7 @@ export function probeCuda(): CudaProbe {
   }
   if (library === undefined) {
     const reason =
-      'libstockpot-cuda.so is not here: the package works without it, and docs/gpu.md says how to build it';
+      'libstockpot-cuda.so is not here: stockpot works without it, and docs/gpu.md says how to install (npm install stockpot-cuda) or build it';
     return { reason, devices: [] };
   }
   const probe = probes.get(library) ?? probeLibrary(library);

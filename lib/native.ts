@@ -53,6 +53,9 @@ export interface SourceTable {
   views: { shape: Float64Array; strides: Float64Array }[];
   /** In place of files: the tensors lie here; `sourceFile` is 0 for those that take part. */
   held?: HeldHandle;
+  /** Beside files: a block on a device, and where in it each source lies too, or -1. */
+  deviceBlock?: HeldHandle;
+  deviceOffset?: Float64Array;
 }
 
 export interface MergeTable extends SourceTable {
@@ -64,7 +67,7 @@ export interface MergeTable extends SourceTable {
   /** Kernel variant, or '' for the fastest. */
   variant: string;
   sink: 'file' | 'pipe' | 'compare' | 'network' | 'discard';
-  /** With the sink `network`: the handle, and the weight that each segment is, or -1. */
+  /** With the sink `network`: the handle, and the weight that each segment is. */
   network?: NetworkHandle;
   networkWeights?: Float64Array;
   /** Rows of k. */
@@ -139,6 +142,9 @@ export interface GramResult {
 /** A network's plan and memory in the addon; freed when it is no longer referenced. */
 export type NetworkHandle = { readonly __network: unique symbol };
 
+/** A GPU that networks run on and ingredients are held on; closed by `closeDevice`, or when nothing refers to it. */
+export type DeviceHandle = { readonly __device: unique symbol };
+
 /** Memory that tensors are held in between passes; freed by `releaseHeld`, or when it is no longer referenced. */
 export type HeldHandle = { readonly __held: unique symbol };
 
@@ -157,7 +163,8 @@ export interface Addon {
   freeNetwork(network: NetworkHandle): void;
   /**
    * Plans a graph for at most `batch` examples at a time. `variant` '' takes the fastest. With `floats`, for training:
-   * what a backward pass needs is kept where that fits into so many floats an example, else computed again.
+   * what a backward pass needs is kept where that fits into so many floats an example, else computed again. With
+   * `device`, on a GPU. Throws a RangeError where memory is short, and an Error with `device: true` where the GPU fails.
    */
   createNetwork(
     graph: Graph,
@@ -165,6 +172,7 @@ export interface Addon {
     threads: number,
     variant: string,
     floats?: number,
+    device?: DeviceHandle,
   ): { handle: NetworkHandle; bytes: number; variant: string };
   /** The memory of a plan for training within `floats` an example, or (undefined) of one for inference. */
   planNetwork(
@@ -172,6 +180,7 @@ export interface Addon {
     batch: number,
     threads: number,
     floats?: number,
+    device?: DeviceHandle,
   ): { bytes: number; floats: number; segments: number; variant: string };
   /**
    * Adds to the weights' gradients (made 0 before, where `fresh`): `dout` is the derivative by the output of the forward
@@ -189,6 +198,8 @@ export interface Addon {
     table: SourceTable & {
       k: number;
       threads: number;
+      /** Bytes of buffers, where the network is on a device. */
+      memory: number;
       network: NetworkHandle;
       networkWeights: Float64Array;
     },
@@ -197,12 +208,19 @@ export interface Addon {
   gradient(network: NetworkHandle, weight: number): Float32Array;
   /** Of a shared input of floats (class features); null where nothing depends on it. */
   inputGradient(network: NetworkHandle, input: number): Float32Array | null;
-  createHeld(bytes: number): HeldHandle;
+  /** `number`: 0 float32, 1 bfloat16, 2 float16. Throws an Error with `device: true` where it cannot be opened. */
+  openDevice(library: string, index: number, number: number): DeviceHandle;
+  closeDevice(device: DeviceHandle): void;
+  /** Bytes that are free. */
+  deviceMemory(device: DeviceHandle): number;
+  createHeld(bytes: number, device?: DeviceHandle): HeldHandle;
   releaseHeld(block: HeldHandle): void;
   /** Reads sources into a held block, each to its `blockOffset`, row-major. Resolves with the bytes read. */
   hold(
     table: SourceTable & {
       threads: number;
+      /** Bytes of buffers, where the block is on a device. */
+      memory?: number;
       elements: Float64Array;
       block: HeldHandle;
       blockOffset: Float64Array;

@@ -1,2 +1,4 @@
+import { version as packageVersion } from '../package.json';
+
 /** This package's version; the build puts it in, so that a bundle has it too. */
-export { version } from '../package.json';
+export const version: string = packageVersion;

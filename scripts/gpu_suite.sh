@@ -4,7 +4,7 @@
 #
 #   scripts/gpu_suite.sh [--emulated] OUT [STAGE ...]
 #
-# OUT is a folder for the results (JSON and logs). Stages, all by default, each below ten minutes, 25 together:
+# OUT is a folder for the results (JSON and logs). Stages, all by default, each below ten minutes, 45 together:
 #
 #   limits     what the device and PyTorch reach: the script that LIMITS names, skipped without       8 min
 #   build      the backend library for this device, and the suite's programs                          2 min
@@ -12,6 +12,9 @@
 #   sanitize   a part of it under compute-sanitizer: memcheck, racecheck                              3 min
 #   bench      means, dot products, Gram matrices beside PyTorch                                      6 min
 #   stream     from files to the device, beside safetensors' load_file                                4 min
+#   networks   ViT-B/32 to G/14 and BERT, forward and backward, beside PyTorch eager and compiled    10 min
+#   recipes    greedy and learned soups of 72 ViT-B/32, beside PyTorch programs; needs timm and the
+#              Node that STOCKPOT_NODE names, with this folder built (npm run setup)                 10 min
 #
 # A stage that fails does not keep the next from running; the exit code is then 1. Without a device it says so and exits
 # with 0. --emulated takes the processor for the device
@@ -25,7 +28,7 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd)
 shift
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(limits build test sanitize bench stream)
+[ ${#stages[@]} -gt 0 ] || stages=(limits build test sanitize bench stream networks recipes)
 build=${STOCKPOT_GPU_BUILD:-$PWD/.scratch/gpu-build}
 [ -z "$emulated" ] || build=${STOCKPOT_GPU_BUILD:-$PWD/build-native}
 library=$build/libstockpot-cuda.so
@@ -63,7 +66,12 @@ stage_build() {
   [ -z "$emulated" ] || options=()
   cmake -S . -B "$build" -DSTOCKPOT_NODE=OFF "${options[@]}" || return
   cmake --build "$build" --parallel "$(nproc)" || return
-  [ -n "$emulated" ] || "$python" scripts/check_cuda_library.py "$library" "$arch"
+  [ -z "$emulated" ] || return 0
+  "$python" scripts/check_cuda_library.py "$library" "$arch" || return
+  # What is declared of cuBLASLt, against its own header where the toolkit has it.
+  local include
+  include=$(dirname "$(dirname "$(command -v nvcc)")")/include
+  [ ! -e "$include/cublasLt.h" ] || c++ -std=c++17 -fsyntax-only -I "$include" test/gpu/cublaslt_values.cc
 }
 
 stage_test() {
@@ -104,6 +112,24 @@ stage_stream() {
   local options=(--k 8 --gigabytes 1)
   [ -z "$emulated" ] || options=(--k 2 --gigabytes 0.004 --repeats 1 --device cpu)
   timeout 400 "$python" test/gpu/load_bench.py "$build/stream_bench" "$library" "$data" "$out/stream.json" "${options[@]}"
+}
+
+stage_networks() {
+  "$python" -c 'import torch' 2>/dev/null || { echo "skipped: $python has no torch"; return 0; }
+  local options=(--seconds 540)
+  [ -z "$emulated" ] || options=(--smoke)
+  timeout 590 "$python" test/gpu/network_bench.py "$library" "$out/networks.json" "${options[@]}"
+}
+
+stage_recipes() {
+  [ -n "${STOCKPOT_NODE:-}" ] || { echo "skipped: STOCKPOT_NODE names no Node"; return 0; }
+  "$python" -c 'import torch, timm, safetensors' 2>/dev/null || {
+    echo "skipped: $python has no torch, timm or safetensors"
+    return 0
+  }
+  local options=(--node "$STOCKPOT_NODE" --data "$data/recipes")
+  [ -z "$emulated" ] || options+=(--smoke)
+  STOCKPOT_CUDA_LIBRARY=$library timeout 590 "$python" test/gpu/recipes_bench.py "$out/recipes.json" "${options[@]}"
 }
 
 failed=0 summary=()

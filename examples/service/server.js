@@ -51,7 +51,10 @@ async function serve() {
     const cut = setTimeout(() => app.server.closeAllConnections(), settings.grace);
     await jobs.drain();
     stopping.abort();
+    // Connections whose last answer ends only now.
+    const idle = setInterval(() => app.server.closeIdleConnections(), 50);
     await app.close();
+    clearInterval(idle);
     clearTimeout(cut);
     await unlock();
     app.log.info('stopped');

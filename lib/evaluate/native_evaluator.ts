@@ -6,6 +6,7 @@ import { graphsOf } from '../models/graph.js';
 import { native } from '../native.js';
 import { centralDifferences, planDifferences } from '../recipes/central_differences.js';
 import type { ObjectiveOptions, OpenObjective } from '../recipes/objective.js';
+import { onDevice } from './engine.js';
 import type { Candidate, EvaluateOptions, GradientEvaluator, LogitsBatch } from './evaluator.js';
 import { type EvaluationOptions, Session } from './session.js';
 
@@ -13,7 +14,7 @@ import { type EvaluationOptions, Session } from './session.js';
 const STEP = 32;
 
 /**
- * Evaluates soups on the CPU: a candidate is mixed straight into the network's memory, and examples are run in the
+ * Evaluates soups on the processor or a GPU: a candidate is mixed straight into the network's memory, and examples are run in the
  * order asked for.
  */
 export class NativeEvaluator implements GradientEvaluator {
@@ -23,10 +24,13 @@ export class NativeEvaluator implements GradientEvaluator {
     const { data, graph } = this.session;
     if (graph)
       return createHash('sha256').update(`${graph.identity} ${data.contentHash}`).digest('hex');
-    const { definition } = this.session;
+    const { definition, engine } = this.session;
     const graphs = graphsOf(definition);
-    // The last bits of logits depend on the instruction set.
-    const { variant } = native().planNetwork(definition.graph, 1, 1);
+    // The last bits of logits depend on the instruction set, or the device's library.
+    const { device } = engine;
+    const { variant } = onDevice(() =>
+      native().planNetwork(definition.graph, 1, 1, undefined, device),
+    );
     return createHash('sha256')
       .update(`native ${variant} ${JSON.stringify(graphs)} ${data.contentHash}`)
       .digest('hex');
@@ -37,17 +41,17 @@ export class NativeEvaluator implements GradientEvaluator {
    * differences.
    */
   objective(options: ObjectiveOptions): Promise<OpenObjective> {
-    const { checkpoints, matched, data, graph } = this.session;
+    const { checkpoints, matched, data, graph, engine } = this.session;
     if (graph) return centralDifferences(this, checkpoints, matched, options);
     const network = this.session.definition;
-    return NativeObjective.open({ checkpoints, matched, network, data }, options);
+    return NativeObjective.open({ checkpoints, matched, network, data, engine }, options);
   }
 
   planObjective(options: ObjectiveOptions): LearningPlan {
-    const { checkpoints, matched, data, graph } = this.session;
+    const { checkpoints, matched, data, graph, engine } = this.session;
     if (graph) return planDifferences(matched, options);
     const network = this.session.definition;
-    return planObjective({ checkpoints, matched, network, data }, options);
+    return planObjective({ checkpoints, matched, network, data, engine }, options);
   }
 
   /** Closes the data. */

@@ -1,13 +1,15 @@
 import { runJob, throwIfAborted } from '../checkpoint/job.js';
+import type { Sources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
 import type { PlannedTensor } from '../merge/plan.js';
 import type { Graph, Network } from '../models/graph.js';
-import { type HeldMemory, type NetworkHandle, native } from '../native.js';
+import { type NetworkHandle, native } from '../native.js';
 import type { RunOptions } from '../progress.js';
 import { resolveThreads } from '../threads.js';
 import { assign, type Bucket } from './buckets.js';
+import { type Engine, onDevice, processor, type Taken } from './engine.js';
 import { ExampleProgress } from './example_progress.js';
 import { mixInto, requireWeights } from './mix_into.js';
 import type { RunnableNetwork } from './network.js';
@@ -29,6 +31,8 @@ export interface NetworkOptions extends MemoryLimit {
   variant?: string;
   /** The same network for shorter texts, their lengths rising. */
   shorter?: readonly Bucket<Graph>[];
+  /** What it is run on; the processor by default. */
+  engine?: Engine;
 }
 
 /** One graph's plan and memory in the addon. */
@@ -46,8 +50,16 @@ class Runner {
   }
 
   /** @throws RangeError where the system gives no memory for it */
-  static create(graph: Graph, batch: number, threads: number, variant = ''): Runner {
-    const made = native().createNetwork(graph, batch, threads, variant);
+  static create(
+    graph: Graph,
+    batch: number,
+    threads: number,
+    variant = '',
+    { device }: Engine = processor,
+  ): Runner {
+    const made = onDevice(() =>
+      native().createNetwork(graph, batch, threads, variant, undefined, device),
+    );
     return new Runner(graph, batch, made.handle, made.bytes, made.variant, threads);
   }
 
@@ -80,7 +92,7 @@ class Runner {
 }
 
 /**
- * A network on the CPU whose weights can be replaced by a checkpoint's, or by a mix of several, without a new plan.
+ * A network on the processor or a GPU whose weights can be replaced by a checkpoint's, or by a mix of several, without a new plan.
  * Logits of an example do not depend on the rest of its batch, its place in it, or the number of threads.
  */
 export class NativeNetwork implements RunnableNetwork {
@@ -94,7 +106,7 @@ export class NativeNetwork implements RunnableNetwork {
     private readonly classes: Runner | undefined,
     readonly numClasses: number,
     constants: Network['constants'],
-    private readonly held: HeldMemory,
+    private readonly held: Taken,
   ) {
     this.sharedInputs = Object.fromEntries(
       Object.entries(constants ?? {}).map(([name, ids]) => [name, Int32Array.from(ids)]),
@@ -108,29 +120,30 @@ export class NativeNetwork implements RunnableNetwork {
   static create(network: Network, options: NetworkOptions = {}): NativeNetwork {
     const threads = resolveThreads(options.threads);
     const { classes, numClasses } = network;
+    const { engine = processor } = options;
     const lengths = [...(options.shorter ?? []).map((b) => b.length), Number.POSITIVE_INFINITY];
     const graphs = [...(options.shorter ?? []).map((b) => b.value), network.graph];
     const sizes = [
-      ...graphs.map((g) => bytesOf(g, threads, options.examples)),
-      ...(classes ? [bytesOf(classes, threads, numClasses)] : []),
+      ...graphs.map((g) => bytesOf(g, threads, options.examples, engine)),
+      ...(classes ? [bytesOf(classes, threads, numClasses, engine)] : []),
     ];
     for (let ceiling = Number.POSITIVE_INFINITY; ; ) {
-      const { batch, held } = reserve(sizes, options.batch, options, ceiling);
+      const { batch, held } = reserve(sizes, options.batch, options, ceiling, engine);
       const made: Runner[] = [];
       try {
         for (const [i, g] of [...graphs, ...(classes ? [classes] : [])].entries()) {
           const most = Math.min(batch, sizes[i]?.most as number);
-          made.push(Runner.create(g, most, threads, options.variant));
+          made.push(Runner.create(g, most, threads, options.variant, engine));
         }
         const buckets = lengths.map((length, i) => ({ length, value: made[i] as Runner }));
         const second = classes && made.at(-1);
         return new NativeNetwork(buckets, second, numClasses, network.constants, held);
       } catch (cause) {
         for (const runner of made) runner.free();
-        native().releaseMemory(held);
+        held.release();
         if (!(cause instanceof RangeError)) throw cause;
         if (options.batch !== 'auto' || batch === 1)
-          throw outOfMemory(sizes, options.batch, batch, undefined, options, cause);
+          throw outOfMemory(sizes, options.batch, batch, undefined, options, cause, engine);
         ceiling = Math.floor(batch / 2);
       }
     }
@@ -141,7 +154,7 @@ export class NativeNetwork implements RunnableNetwork {
     if (this.closed) return;
     this.closed = true;
     for (const runner of this.runners) runner.free();
-    native().releaseMemory(this.held);
+    this.held.release();
   }
 
   private get main(): Runner {
@@ -184,7 +197,7 @@ export class NativeNetwork implements RunnableNetwork {
   async load(
     checkpoints: readonly Checkpoint[],
     tensors: readonly PlannedTensor[],
-    run: RunOptions = {},
+    run: RunOptions & { sources?: Sources } = {},
   ): Promise<void> {
     this.features = undefined;
     const names = new Set(tensors.map((t) => t.storedName));

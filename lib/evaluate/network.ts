@@ -1,3 +1,4 @@
+import type { Sources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import type { DataSet } from '../data/types.js';
 import type { PlannedTensor } from '../merge/plan.js';
@@ -11,11 +12,14 @@ export interface RunnableNetwork {
   readonly numClasses: number;
   /** Most examples at a time. */
   readonly batch: number;
-  /** Mixes ingredients into the network's weights, rounded as the soup on disk would be. */
+  /**
+   * Mixes ingredients into the network's weights, rounded as the soup on disk would be.
+   * @param run.sources where a network that is run natively reads them, in place of their files
+   */
   load(
     checkpoints: readonly Checkpoint[],
     tensors: readonly PlannedTensor[],
-    run?: RunOptions,
+    run?: RunOptions & { sources?: Sources },
   ): Promise<void>;
   /** Logits [indices.length, classes] of these examples, in this order. */
   logits(data: DataSet, indices: ArrayLike<number>, run?: RunOptions): Promise<Float32Array>;

@@ -1,8 +1,8 @@
-import { freemem, platform, totalmem } from 'node:os';
 import { showBytes } from '../bytes.js';
 import { StockpotError } from '../errors.js';
 import type { Graph } from '../models/graph.js';
-import { type HeldMemory, native } from '../native.js';
+import { native } from '../native.js';
+import { type Engine, onDevice, processor, type Taken } from './engine.js';
 
 /** Most examples at a time where nobody says how many, unless they take more than this. */
 const BATCH = 128;
@@ -33,11 +33,12 @@ export function bytesOf(
   graph: Graph,
   threads: number,
   most = Number.POSITIVE_INFINITY,
+  engine = processor,
 ): GraphBytes {
-  const [one, two] = [1, 2].map((batch) => native().planNetwork(graph, batch, threads).bytes) as [
-    number,
-    number,
-  ];
+  const [one, two] = [1, 2].map(
+    (batch) =>
+      onDevice(() => native().planNetwork(graph, batch, threads, undefined, engine.device)).bytes,
+  ) as [number, number];
   // An input once more, as the bytes that it is made of.
   const inputs = graph.inputs.reduce(
     (sum, { shape, shared }) => sum + (shared ? 0 : 5 * shape.reduce((a, b) => a * b, 1)),
@@ -46,19 +47,10 @@ export function bytesOf(
   return { fixed: one - (two - one), perExample: two - one + inputs, most };
 }
 
-/** What a machine, or its container, can still give. */
-export function availableMemory(): number {
-  // Elsewhere than on Linux, memory that can be had again counts as used.
-  const machine = platform() === 'linux' ? freemem() : totalmem();
-  const limit = process.constrainedMemory();
-  const container = limit > 0 && limit < totalmem() ? limit - process.memoryUsage.rss() : machine;
-  return Math.max(0, Math.min(machine, container));
-}
-
 /** A batch that fits, and the memory that it was promised. */
 export interface Reserved {
   batch: number;
-  held: HeldMemory;
+  held: Taken;
 }
 
 /**
@@ -74,17 +66,19 @@ export function reserve(
   wanted: BatchSize | undefined,
   limit: MemoryLimit,
   ceiling = Number.POSITIVE_INFINITY,
+  engine = processor,
 ): Reserved {
   for (;;) {
-    const available = availableMemory();
+    const available = engine.available();
     const mine =
       limit.memory === undefined
-        ? available + native().memoryHeld().networks
+        ? available + engine.held()
         : Math.max(0, limit.memory - (limit.taken ?? 0));
-    const room = Math.min(available, native().roomForNetwork(mine));
+    const room = Math.min(available, engine.room(mine));
     const batch = choose(graphs, wanted, room, ceiling);
-    if (needs(graphs, batch) > room) throw outOfMemory(graphs, wanted, batch, room, limit);
-    const held = native().holdMemory(needs(graphs, batch), mine);
+    if (needs(graphs, batch) > room)
+      throw outOfMemory(graphs, wanted, batch, room, limit, undefined, engine);
+    const held = engine.take(needs(graphs, batch), mine);
     // Null where another thread was faster.
     if (held) return { batch, held };
   }
@@ -115,12 +109,15 @@ export function outOfMemory(
   room: number | undefined,
   { memory, taken = 0 }: MemoryLimit,
   cause?: unknown,
+  engine: Engine = processor,
 ): StockpotError {
   const fixed = graphs.reduce((sum, g) => sum + g.fixed, 0);
   const rest = needs(graphs, batch) - fixed;
-  const others = native().memoryHeld().networks;
+  const others = engine.held();
   const there =
-    room === undefined ? 'the system refuses' : `there is ${showBytes(Math.floor(room))}`;
+    room === undefined
+      ? `${engine.device ? 'the device' : 'the system'} refuses`
+      : `there is ${showBytes(Math.floor(room))}${engine.device ? ' on the device' : ''}`;
   const of =
     memory === undefined
       ? ''
@@ -132,7 +129,7 @@ export function outOfMemory(
       ? [`Lower --batch-size${typeof wanted === 'number' ? ' or pass --batch-size auto' : ''}`]
       : []),
     ...(memory === undefined
-      ? ['use a machine with more memory']
+      ? [engine.device ? 'use a device with more memory' : 'use a machine with more memory']
       : ['raise --memory', 'lower --cache-memory']),
   ].join(', or ');
   return new StockpotError(

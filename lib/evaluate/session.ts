@@ -1,20 +1,21 @@
 import { openCheckpoint } from '../checkpoint/open.js';
 import type { Checkpoint } from '../checkpoint/types.js';
-import { requireProcessor } from '../cuda.js';
 import { checkLabels } from '../data/labels.js';
 import { type DataOptions, openDataSet } from '../data/open.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
 import { groupMixture } from '../merge/groups.js';
 import { type Matched, type MatchOptions, matchTensors } from '../merge/match.js';
-import { bytesToRead, type OutputDType, planTensors } from '../merge/plan.js';
+import { bytesToRead, type OutputDType, type PlannedTensor, planTensors } from '../merge/plan.js';
 import { resolveWeights, type Weighting } from '../merge/weights.js';
-import type { Network } from '../models/graph.js';
+import { graphsOf, type Network } from '../models/graph.js';
 import { buildNetwork, findConfig, type Graph } from '../models/index.js';
 import { OnnxNetwork } from '../onnx/network.js';
 import type { RunOptions } from '../progress.js';
 import { resolveMemory } from '../threads.js';
 import { type Bucket, bucketLengths, mostBuckets } from './buckets.js';
+import { DeviceShelf } from './device_shelf.js';
+import { type Engine, openEngine, processor } from './engine.js';
 import type { Candidate } from './evaluator.js';
 import { NativeNetwork } from './native_network.js';
 import type { RunnableNetwork } from './network.js';
@@ -48,6 +49,7 @@ export interface EvaluationOptions
 export class Session {
   private readonly all: number[];
   private made: NativeNetwork | undefined;
+  private shelf: DeviceShelf | undefined;
 
   private constructor(
     readonly checkpoints: readonly Checkpoint[],
@@ -61,6 +63,8 @@ export class Session {
     private readonly options: EvaluationOptions,
     /** Bytes for buffers, where the run's memory is bounded. */
     private readonly buffers: number | undefined,
+    /** What networks are run on. */
+    readonly engine: Engine,
   ) {
     this.all = [...Array(data.count).keys()];
   }
@@ -70,11 +74,24 @@ export class Session {
     ingredients: readonly (string | Checkpoint)[],
     options: EvaluationOptions,
   ): Promise<Session> {
-    // ONNX Runtime has devices of its own.
-    if (options.graph === undefined) requireProcessor(options.device, 'networks run');
     if (ingredients.length === 0) {
       throw new StockpotError('USAGE', 'expected at least one ingredient');
     }
+    // ONNX Runtime has devices of its own.
+    const engine = options.graph === undefined ? openEngine(options.device) : processor;
+    try {
+      return await Session.openOn(engine, ingredients, options);
+    } catch (e) {
+      engine.close();
+      throw e;
+    }
+  }
+
+  private static async openOn(
+    engine: Engine,
+    ingredients: readonly (string | Checkpoint)[],
+    options: EvaluationOptions,
+  ): Promise<Session> {
     const checkpoints: Checkpoint[] = [];
     for (const i of ingredients) {
       checkpoints.push(typeof i === 'string' ? await openCheckpoint(i, options) : i);
@@ -109,6 +126,7 @@ export class Session {
         said,
         options,
         share.buffers,
+        engine,
       );
     } catch (e) {
       await data.close();
@@ -129,7 +147,7 @@ export class Session {
     });
   }
 
-  /** The network; on the CPU its memory is taken when it is first asked for. @throws StockpotError MEMORY */
+  /** The network; run natively, its memory is taken when it is first asked for. @throws StockpotError MEMORY */
   get network(): RunnableNetwork {
     if (this.runs instanceof OnnxNetwork) return this.runs;
     this.made ??= NativeNetwork.create(this.runs, {
@@ -138,7 +156,9 @@ export class Session {
       examples: this.data.count,
       shorter: this.shorter,
       memory: this.options.memory,
-      taken: (this.buffers ?? 0) + (this.data.heldBytes ?? 0),
+      // Data and buffers are the processor's.
+      taken: this.engine.device ? 0 : (this.buffers ?? 0) + (this.data.heldBytes ?? 0),
+      engine: this.engine,
     });
     return this.made;
   }
@@ -177,7 +197,29 @@ export class Session {
     dtype = this.options.dtype,
   ): Promise<void> {
     const tensors = planTensors(this.matched, weighting, dtype ?? 'keep');
-    await this.network.load(this.checkpoints, tensors, this.until(signal));
+    const run = this.until(signal);
+    const sources = await this.onDevice(tensors, run);
+    await this.network.load(this.checkpoints, tensors, { ...run, sources });
+  }
+
+  /** Has the ingredients of a mix on the device, where there is one and they fit. */
+  private async onDevice(tensors: readonly PlannedTensor[], run: RunOptions) {
+    const { device } = this.engine;
+    if (!device) return undefined;
+    if (!this.shelf) {
+      const { bytes } = this.network;
+      const { memory = Number.POSITIVE_INFINITY } = this.options;
+      const room = Math.min(this.engine.available(), Math.max(0, memory - bytes));
+      const used = new Set(graphsOf(this.definition).flatMap((g) => g.weights.map((w) => w.name)));
+      const mine = this.matched.filter((m) => used.has(m.entries[0]?.name as string));
+      const entries = this.checkpoints.map((_, i) => mine.flatMap((m) => m.entries[i] ?? []));
+      this.shelf = await DeviceShelf.open(this.checkpoints, entries, device, room);
+    }
+    await this.shelf.prepare(
+      tensors.flatMap((t) => t.places),
+      run,
+    );
+    return this.shelf.sources;
   }
 
   /**
@@ -206,7 +248,9 @@ export class Session {
   /** Frees the network and closes the data. */
   async close(): Promise<void> {
     await this.graph?.close();
+    await this.shelf?.close();
     await this.made?.close();
+    this.engine.close();
     await this.data.close();
   }
 }

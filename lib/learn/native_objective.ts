@@ -3,14 +3,13 @@ import type { Sources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
+import { type Engine, processor, type Taken } from '../evaluate/engine.js';
 import { requireWeights } from '../evaluate/mix_into.js';
-import { availableMemory } from '../evaluate/network_memory.js';
 import type { Grouping } from '../merge/groups.js';
 import type { Matched } from '../merge/match.js';
 import { planTensors } from '../merge/plan.js';
 import { resolveWeights, type Weighting } from '../merge/weights.js';
 import { graphsOf, type Network } from '../models/graph.js';
-import { type HeldMemory, native } from '../native.js';
 import type {
   GradientOptions,
   Mix,
@@ -29,6 +28,8 @@ export interface LearningScene {
   matched: readonly Matched[];
   network: Network;
   data: DataSet;
+  /** What it is run on; the processor by default. */
+  engine?: Engine;
 }
 
 /** The tensors of each group that the network reads, by the graphs' weights. */
@@ -53,10 +54,10 @@ function checkComplete({ network }: LearningScene, tensors: readonly Matched[]):
  * Counts the plan's memory as one of all the networks of this process.
  * @throws StockpotError MEMORY where others hold what it needs
  */
-function holdMemory(plan: LearningPlan, memory: number | undefined): HeldMemory {
-  const { networks } = native().memoryHeld();
-  const limit = memory ?? availableMemory() + networks;
-  const held = native().holdMemory(plan.memory, limit);
+function holdMemory(plan: LearningPlan, memory: number | undefined, engine: Engine): Taken {
+  const networks = engine.held();
+  const limit = memory ?? engine.available() + networks;
+  const held = engine.take(plan.memory, limit);
   if (held) return held;
   throw new StockpotError(
     'MEMORY',
@@ -74,6 +75,7 @@ export const planObjective = (scene: LearningScene, options: ObjectiveOptions): 
     examples: options.examples,
     memory: options.memory,
     batch: options.batch,
+    engine: scene.engine,
   });
 
 /**
@@ -88,7 +90,7 @@ export class NativeObjective implements OpenObjective {
     private readonly scene: LearningScene,
     private readonly options: ObjectiveOptions,
     readonly plan: LearningPlan,
-    private readonly held: HeldMemory,
+    private readonly held: Taken,
     private readonly trainer: Trainer,
     private readonly pantry: Pantry,
     private readonly tensors: readonly Matched[][],
@@ -101,16 +103,17 @@ export class NativeObjective implements OpenObjective {
     const tensors = usedByGroup(scene, options.grouping);
     checkComplete(scene, tensors.flat());
     const plan = planObjective(scene, options);
-    const held = holdMemory(plan, options.memory);
+    const { engine = processor } = scene;
+    const held = holdMemory(plan, options.memory, engine);
     let trainer: Trainer | undefined;
     try {
-      trainer = new Trainer(scene.network, plan.batch, plan.floats, options.threads);
+      trainer = new Trainer(scene.network, plan.batch, plan.floats, options.threads, engine);
       const all = tensors.flat().map(pantryTensor);
-      const pantry = await Pantry.open(scene.checkpoints, all, plan, options);
+      const pantry = await Pantry.open(scene.checkpoints, all, plan, options, engine);
       return new NativeObjective(scene, options, plan, held, trainer, pantry, tensors);
     } catch (e) {
       trainer?.close();
-      native().releaseMemory(held);
+      held.release();
       throw e;
     }
   }
@@ -176,7 +179,7 @@ export class NativeObjective implements OpenObjective {
     } finally {
       await this.pantry.close();
       this.trainer.close();
-      native().releaseMemory(this.held);
+      this.held.release();
     }
   }
 

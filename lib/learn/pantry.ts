@@ -1,5 +1,7 @@
-import { OpenSources, type Place } from '../checkpoint/source_table.js';
+import { OpenSources, type Place, type Sources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
+import type { Engine } from '../evaluate/engine.js';
+import { DeviceSources } from '../merge/device_sources.js';
 import { HeldSources, heldBytes } from '../merge/held.js';
 import type { Matched } from '../merge/match.js';
 import type { RunOptions } from '../progress.js';
@@ -27,6 +29,9 @@ export const pantryBytes = (tensors: readonly PantryTensor[]): number =>
     0,
   );
 
+/** Memory of the process, or of a device, that tensors are read into. */
+type Block = HeldSources | DeviceSources;
+
 /**
  * The ingredients' tensors between the passes of a run that goes over them again and again: in memory, or in files that
  * stay open, from which they are streamed.
@@ -34,8 +39,8 @@ export const pantryBytes = (tensors: readonly PantryTensor[]): number =>
 export class Pantry {
   private constructor(
     readonly files: OpenSources,
-    private readonly held: HeldSources | undefined,
-    private readonly blocks: HeldSources[],
+    private readonly held: Block | undefined,
+    private readonly blocks: Block[],
     private readonly run: RunOptions,
   ) {}
 
@@ -45,12 +50,13 @@ export class Pantry {
     tensors: readonly PantryTensor[],
     plan: LearningPlan,
     run: RunOptions,
+    { device }: Engine,
   ): Promise<Pantry> {
     const files = await OpenSources.open(checkpoints);
-    const made: HeldSources[] = [];
+    const made: Block[] = [];
     try {
       const make = (bytes: number) => {
-        const block = new HeldSources(bytes);
+        const block = device ? new DeviceSources(files, bytes, device) : new HeldSources(bytes);
         made.push(block);
         return block;
       };
@@ -72,7 +78,7 @@ export class Pantry {
   }
 
   /** Where a pass over all tensors reads them. */
-  get all(): HeldSources | OpenSources {
+  get all(): Sources {
     return this.held ?? this.files;
   }
 
@@ -84,9 +90,9 @@ export class Pantry {
   /** Reads one group after the other into memory; with two blocks, the next one is read while one is worked on. */
   async eachGroup(
     groups: readonly (readonly PantryTensor[])[],
-    work: (group: number, held: HeldSources) => Promise<void>,
+    work: (group: number, held: Sources) => Promise<void>,
   ): Promise<void> {
-    const block = (g: number) => this.blocks[g % this.blocks.length] as HeldSources;
+    const block = (g: number) => this.blocks[g % this.blocks.length] as Block;
     const read = (g: number) =>
       fill(block(g), this.files, groups[g] as readonly PantryTensor[], this.run);
     const ahead = this.blocks.length > 1;
@@ -113,12 +119,15 @@ export class Pantry {
 }
 
 function fill(
-  block: HeldSources,
+  block: Block,
   files: OpenSources,
   tensors: readonly PantryTensor[],
   run: RunOptions,
 ): Promise<void> {
   const places = tensors.flatMap((t) => t.places);
   const names = tensors.flatMap((t) => t.places.flatMap((p) => (p ? [t.name] : [])));
-  return block.fill(files, places, (i) => names[i], { ...run, onProgress: undefined });
+  const quiet = { ...run, onProgress: undefined };
+  return block instanceof HeldSources
+    ? block.fill(files, places, (i) => names[i], quiet)
+    : block.fill(places, (i) => names[i], quiet);
 }

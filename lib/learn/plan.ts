@@ -1,7 +1,7 @@
 import { totalmem } from 'node:os';
 import { showBytes } from '../bytes.js';
 import { StockpotError } from '../errors.js';
-import { availableMemory } from '../evaluate/network_memory.js';
+import { type Engine, onDevice, processor } from '../evaluate/engine.js';
 import { graphsOf, type Network } from '../models/graph.js';
 import { native } from '../native.js';
 
@@ -52,6 +52,8 @@ export interface LearningSizes {
   memory?: number;
   /** The most examples that go through the network at a time. */
   batch?: number;
+  /** What it is run on; the processor by default. */
+  engine?: Engine;
 }
 
 const LARGEST_BATCH = 128;
@@ -60,11 +62,16 @@ const BUFFERS = 64 * 2 ** 20;
 const LEAST_BUFFERS = 8 * 2 ** 20;
 
 /** Bytes that the network's graphs take. */
-function networkBytes(network: Network, batch: number, threads: number, floats: number) {
-  const plans = graphsOf(network).map((g, i) =>
+function networkBytes(
+  { network, threads, engine = processor }: LearningSizes,
+  batch: number,
+  floats: number,
+) {
+  const plans = graphsOf(network).map((g, i) => {
     // Class prompts go through their graph as many at a time as there are classes, or as images.
-    native().planNetwork(g, i === 0 ? batch : Math.min(batch, network.numClasses), threads, floats),
-  );
+    const n = i === 0 ? batch : Math.min(batch, network.numClasses);
+    return onDevice(() => native().planNetwork(g, n, threads, floats, engine.device));
+  });
   return {
     bytes: plans.reduce((sum, p) => sum + p.bytes, 0),
     segments: (plans[0] as { segments: number }).segments,
@@ -82,10 +89,13 @@ const USEFUL_BATCH = 8;
  * @throws StockpotError MEMORY with figures where one example does not fit into `memory`
  */
 export function planLearning(sizes: LearningSizes): LearningPlan {
-  const { network, threads, groups } = sizes;
-  const memory = sizes.memory ?? Math.min(Math.floor(totalmem() / 2), availableMemory());
+  const { groups, engine = processor } = sizes;
+  const available = engine.available();
+  // A device is its networks' alone.
+  const own = engine.device ? available : Math.min(Math.floor(totalmem() / 2), available);
+  const memory = engine.device ? Math.min(sizes.memory ?? own, own) : (sizes.memory ?? own);
   const largest = Math.min(sizes.batch ?? LARGEST_BATCH, sizes.examples);
-  const least = networkBytes(network, 1, threads, 0);
+  const least = networkBytes(sizes, 1, 0);
   // What does not grow with the batch: weights, their gradients, scratch.
   const fixed = least.bytes - least.floats * 4;
   if (least.bytes + LEAST_BUFFERS > memory) {
@@ -112,11 +122,11 @@ export function planLearning(sizes: LearningSizes): LearningPlan {
   })();
   const ingredients = residence === 'memory' ? all : blocks * largestGroup;
   let { batch, floats } = chooseBatch(sizes, largest, room(ingredients), least.floats);
-  let planned = networkBytes(network, batch, threads, floats);
+  let planned = networkBytes(sizes, batch, floats);
   // Scratch grows with the batch too.
   while (planned.bytes + ingredients + buffers > memory && batch > 1) {
     ({ batch, floats } = chooseBatch(sizes, batch - 1, room(ingredients), least.floats));
-    planned = networkBytes(network, batch, threads, floats);
+    planned = networkBytes(sizes, batch, floats);
   }
   return {
     batch,
@@ -134,8 +144,7 @@ export function planLearning(sizes: LearningSizes): LearningPlan {
 }
 
 function chooseBatch(sizes: LearningSizes, largest: number, room: number, leastFloats: number) {
-  const { network, threads } = sizes;
-  const kept = networkBytes(network, 1, threads, Number.MAX_SAFE_INTEGER).floats * 4;
+  const kept = networkBytes(sizes, 1, Number.MAX_SAFE_INTEGER).floats * 4;
   // A part of the room is left for scratch.
   const usable = room * 0.9;
   const fits = Math.floor(usable / kept);

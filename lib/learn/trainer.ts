@@ -4,12 +4,13 @@ import type { Checkpoint } from '../checkpoint/types.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
 import { concatenate } from '../evaluate/concatenate.js';
+import { type Engine, onDevice, processor } from '../evaluate/engine.js';
 import { mixInto } from '../evaluate/mix_into.js';
 import type { PlannedTensor } from '../merge/plan.js';
 import type { Graph, Network } from '../models/graph.js';
 import { type NetworkHandle, native } from '../native.js';
 import type { RunOptions } from '../progress.js';
-import { resolveThreads } from '../threads.js';
+import { resolveMemory, resolveThreads } from '../threads.js';
 import { crossEntropy } from './loss.js';
 
 type Inputs = Record<string, Float32Array | Int32Array>;
@@ -27,8 +28,9 @@ class Pass {
     readonly batch: number,
     threads: number,
     floats: number,
+    { device }: Engine,
   ) {
-    const made = native().createNetwork(graph, batch, threads, '', floats);
+    const made = onDevice(() => native().createNetwork(graph, batch, threads, '', floats, device));
     this.handle = made.handle;
     this.columns = graph.values[graph.output]?.columns ?? 0;
     this.weightIds = new Map(graph.weights.map((w, i) => [w.name, i]));
@@ -75,7 +77,7 @@ class Pass {
 }
 
 /**
- * A network on the CPU that gives the derivatives of its loss by its weights. The class prompts of zero-shot
+ * A network that gives the derivatives of its loss by its weights. The class prompts of zero-shot
  * classification are part of it: their features' derivatives go on through the text tower.
  */
 export class Trainer {
@@ -93,13 +95,14 @@ export class Trainer {
     batch: number,
     floats: number,
     threads?: number,
+    engine = processor,
   ) {
     const n = resolveThreads(threads);
     try {
-      this.main = new Pass(network.graph, batch, n, floats);
+      this.main = new Pass(network.graph, batch, n, floats, engine);
       this.classes =
         network.classes &&
-        new Pass(network.classes, Math.min(batch, network.numClasses), n, floats);
+        new Pass(network.classes, Math.min(batch, network.numClasses), n, floats, engine);
     } catch (cause) {
       if (!(cause instanceof RangeError)) throw cause;
       throw new StockpotError('MEMORY', 'out of memory for the network and its gradients', {
@@ -192,6 +195,7 @@ export class Trainer {
         ...sources.table(its.flatMap((i) => tensors[i]?.places as Place[])),
         k,
         threads: resolveThreads(run.threads),
+        memory: resolveMemory(run.memory),
         network: pass.handle,
         networkWeights: Float64Array.from(
           its,

@@ -57,8 +57,11 @@ export interface NetworkSizes {
   batch: number;
 }
 
-/** Bytes of tiles while ingredients are streamed: four of at most this much (native/stream/device_merge_job.cc). */
-const RING = 4 * 256 * 2 ** 20;
+/**
+ * Bytes of a device that a pass takes while ingredients are streamed: two staging areas and what is rounded twice
+ * (native/stream/device_pass.h), and as much for its tables.
+ */
+export const STREAMING = 4 * 256 * 2 ** 20;
 
 /**
  * What each recipe keeps beside the ingredients. A uniform soup from disk to disk keeps none of either: its working set is
@@ -73,6 +76,6 @@ export function workingSet(recipe: 'uniform' | 'greedy' | 'learned', n: NetworkS
       recipe === 'uniform'
         ? 0
         : n.batch * (recipe === 'learned' ? n.backwardBytes : n.forwardBytes),
-    ring: RING,
+    ring: STREAMING,
   };
 }

@@ -8,10 +8,11 @@ import type { RunOptions } from '../progress.js';
 import { resolveThreads } from '../threads.js';
 import { GraphFiles } from './graph_files.js';
 import { findFeeds, fixedBatch, toTensor } from './inputs.js';
-import { type GraphMatchOptions, type GraphWeight, matchGraph } from './match.js';
+import { type GraphMatchOptions, matchGraph } from './match.js';
 import { type OnnxModel, type OnnxNode, readOnnx } from './model.js';
 import { readGraph } from './network.js';
 import { onnxRuntime, providersFor } from './runtime.js';
+import type { GraphWeight } from './slot.js';
 import { attribute, node, output } from './write.js';
 
 /** Examples at a time, unless said otherwise. */

@@ -4,25 +4,10 @@ import { elementCount, showShape } from '../checkpoint/shape.js';
 import type { Checkpoint, TensorEntry } from '../checkpoint/types.js';
 import { type Mismatch, StockpotError } from '../errors.js';
 import type { Matched } from '../merge/match.js';
-import type { OnnxModel, OnnxNode } from './model.js';
+import type { OnnxModel } from './model.js';
 import { findOrigin, type Origin } from './origin.js';
+import type { GraphWeight, Slot } from './slot.js';
 import { isKnown, type KnownTensor } from './tensors.js';
-
-/** A tensor inside a graph that may be a weight: an initializer, or a node whose output has a fixed value. */
-export interface Slot extends Pick<KnownTensor, 'name' | 'dtype' | 'shape'> {
-  /** Where its elements are. */
-  tensor: KnownTensor;
-  /** The Constant or Identity that an initializer takes the place of. */
-  node?: OnnxNode;
-}
-
-/** A slot and the soup's tensor that goes there. */
-export interface GraphWeight {
-  slot: Slot;
-  tensor: Matched;
-  /** The slot is the tensor with its two dimensions swapped. */
-  transposed: boolean;
-}
 
 export interface GraphMatching {
   weights: GraphWeight[];

@@ -17,9 +17,10 @@ import type { RunOptions } from '../progress.js';
 import { resolveThreads } from '../threads.js';
 import { GraphFiles } from './graph_files.js';
 import { type Feed, findFeeds, fixedBatch, toTensor } from './inputs.js';
-import { type GraphMatchOptions, type GraphWeight, matchGraph } from './match.js';
+import { type GraphMatchOptions, matchGraph } from './match.js';
 import { type OnnxModel, readOnnx } from './model.js';
 import { onnxRuntime, type Providers, providersFor } from './runtime.js';
+import type { GraphWeight } from './slot.js';
 
 /** protobuf's limit; weights beyond it lie in files beside the graph. */
 const LARGEST = 2 ** 31 - 1;

@@ -4,7 +4,7 @@ import { elementCount } from '../checkpoint/shape.js';
 import type { Checkpoint, TensorEntry } from '../checkpoint/types.js';
 import { type Matched, matchTensors } from '../merge/match.js';
 import { mixToMemory } from '../merge/to_memory.js';
-import type { GraphWeight, Slot } from './match.js';
+import type { GraphWeight, Slot } from './slot.js';
 import { convert, elementsOf } from './tensors.js';
 import { transposedEntry } from './view.js';
 

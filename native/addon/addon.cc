@@ -9,12 +9,15 @@
 #include <cstring>
 #include <string>
 
+#include "../executor/executor.h"
 #include "../hash/sha256.h"
 #include "../kernels/dispatch.h"
+#include "../stream/device_mix_job.h"
 #include "../stream/hash_job.h"
 #include "../stream/merge_job.h"
 #include "../stream/read_ahead_job.h"
 #include "backend.h"
+#include "device.h"
 #include "environment.h"
 #include "gram.h"
 #include "held.h"
@@ -78,28 +81,30 @@ void check_segment(const Tables& t, const Segment& s, const Source* sources, uin
   if (s.op != Op::kMean && weighted) t.fail("weightSet", "is for means");
 }
 
-// The results become the weights of a network: field `network` is its handle, `networkWeights` has
-// the weight that each segment is, or -1.
-void consume_into_network(Napi::Env env, const Tables& t, MergePlan* plan) {
-  const auto executor = executor_of(env, t.object().Get("network"));
-  const auto& weights = executor->graph().weights;
-  const auto ids = t.integers("networkWeights", -1, static_cast<int64_t>(weights.size()) - 1);
-  if (ids.size() != plan->segments.size())
-    t.fail("networkWeights", "must have one entry a segment");
-  std::vector<DType> types;
+// The weight of a network that each segment of the plan is: fields `network`, its handle, and
+// `networkWeights`.
+std::vector<int32_t> network_weights(const Tables& t, const Network& network,
+                                     const MergePlan& plan) {
+  const auto& weights = network.graph().weights;
+  const auto ids = t.integers("networkWeights", 0, static_cast<int64_t>(weights.size()) - 1);
+  if (ids.size() != plan.segments.size()) t.fail("networkWeights", "must have one entry a segment");
   for (size_t i = 0; i < ids.size(); ++i) {
-    types.push_back(plan->segments[i].out_dtype);
-    if (ids[i] < 0) continue;
-    if (!is_float(types[i]) ||
-        weights[static_cast<size_t>(ids[i])].elements() != plan->segments[i].elements) {
+    const Segment& s = plan.segments[i];
+    if (!is_float(s.out_dtype) || weights[static_cast<size_t>(ids[i])].elements() != s.elements)
       t.fail("networkWeights", "do not fit the segments");
-    }
   }
+  return {ids.begin(), ids.end()};
+}
+
+// The results become the weights of a network on the processor.
+void consume_into_network(const Tables& t, const std::shared_ptr<Executor>& executor,
+                          MergePlan* plan) {
+  const auto ids = network_weights(t, *executor, *plan);
+  std::vector<DType> types;
+  for (const Segment& s : plan->segments) types.push_back(s.out_dtype);
   plan->consume = [executor, ids, types](uint32_t segment, uint64_t first, uint64_t count,
                                          const uint8_t* data) {
-    if (ids[segment] >= 0) {
-      executor->set_weight(static_cast<int32_t>(ids[segment]), first, count, types[segment], data);
-    }
+    executor->set_weight(ids[segment], first, count, types[segment], data);
   };
 }
 
@@ -160,15 +165,14 @@ MergePlan read_plan(Napi::Env env, Napi::Object spec) {
                              static_cast<int32_t>(weight_set[i])});
     check_segment(t, plan.segments[i], &plan.sources[i * plan.k], plan.k, weight_set[i] >= 0);
   }
-  if (plan.sink == SinkKind::kConsume) consume_into_network(env, t, &plan);
   return plan;
 }
 
-Napi::Value findings_of(Napi::Env env, const MergeJob& job) {
+Napi::Value findings_of(Napi::Env env, const std::vector<Finding>& findings) {
   static const char* const kKinds[] = {"nonfinite", "overflow", "unequal", "differs"};
   Napi::Array list = Napi::Array::New(env);
   uint32_t at = 0;
-  for (const Finding& f : job.findings()) {
+  for (const Finding& f : findings) {
     Napi::Object o = Napi::Object::New(env);
     o.Set("kind", kKinds[static_cast<int>(f.kind)]);
     o.Set("segment", f.segment);
@@ -188,12 +192,44 @@ Napi::Array strings(Napi::Env env, const std::vector<std::string>& from) {
   return list;
 }
 
+// A mix into the weights of a network on a device.
+Napi::Value mix(Napi::Env env, const Tables& t, std::shared_ptr<DeviceNetwork> network,
+                MergePlan plan) {
+  for (const Segment& s : plan.segments) {
+    if (s.op != Op::kMean) t.fail("op", "must be a mean");
+  }
+  auto weights = network_weights(t, *network, plan);
+  std::shared_ptr<DeviceMixJob> job;
+  try {
+    job = std::make_shared<DeviceMixJob>(std::move(network), std::move(weights), std::move(plan));
+  } catch (const DeviceError& e) {
+    throw device_error(env, e);
+  }
+  return Environment::of(env).start(env, job, [job](Napi::Env e) -> Napi::Value {
+    Napi::Object o = Napi::Object::New(e);
+    o.Set("findings", findings_of(e, job->findings()));
+    o.Set("sha256", Napi::Array::New(e));
+    o.Set("inputSha256", Napi::Array::New(e));
+    o.Set("bytesRead", static_cast<double>(job->bytes_read.load()));
+    o.Set("bytesWritten", 0.0);
+    return o;
+  });
+}
+
 Napi::Value merge(const Napi::CallbackInfo& info) {
   const auto spec = info[0].As<Napi::Object>();
-  const auto job = make_merge_job(info.Env(), spec, read_plan(info.Env(), spec));
+  MergePlan plan = read_plan(info.Env(), spec);
+  if (plan.sink == SinkKind::kConsume) {
+    const Tables t(info.Env(), spec);
+    const auto network = network_of(info.Env(), spec.Get("network"));
+    if (auto device = std::dynamic_pointer_cast<DeviceNetwork>(network))
+      return mix(info.Env(), t, std::move(device), std::move(plan));
+    consume_into_network(t, std::static_pointer_cast<Executor>(network), &plan);
+  }
+  const auto job = make_merge_job(info.Env(), spec, std::move(plan));
   return Environment::of(info.Env()).start(info.Env(), job, [job](Napi::Env env) -> Napi::Value {
     Napi::Object o = Napi::Object::New(env);
-    o.Set("findings", findings_of(env, *job));
+    o.Set("findings", findings_of(env, job->findings()));
     o.Set("sha256", strings(env, job->hashes()));
     o.Set("inputSha256", strings(env, job->input_hashes()));
     o.Set("bytesRead", static_cast<double>(job->bytes_read.load()));
@@ -340,6 +376,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("dot", Napi::Function::New(env, dot));
   exports.Set("gradient", Napi::Function::New(env, gradient));
   exports.Set("inputGradient", Napi::Function::New(env, input_gradient));
+  exports.Set("openDevice", Napi::Function::New(env, open_device));
+  exports.Set("closeDevice", Napi::Function::New(env, close_device));
+  exports.Set("deviceMemory", Napi::Function::New(env, device_memory));
   exports.Set("createHeld", Napi::Function::New(env, create_held));
   exports.Set("hold", Napi::Function::New(env, hold));
   exports.Set("releaseHeld", Napi::Function::New(env, release_held));

@@ -1,10 +1,15 @@
 #include "network.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <string>
 
+#include "../executor/executor.h"
 #include "../stream/budget.h"
+#include "../stream/device_network.h"
+#include "../stream/graph_tables.h"
+#include "device.h"
 #include "environment.h"
 
 namespace stockpot {
@@ -206,24 +211,56 @@ uint64_t floats_of(Napi::Env env, const Napi::Value& v) {
   return static_cast<uint64_t>(floats);
 }
 
+// What values may take on a device, of so many float32 an example; 0 would be all that they need.
+uint64_t activation_bytes(uint64_t floats, uint32_t batch) {
+  const double bytes = 4.0 * static_cast<double>(floats) * batch;
+  return bytes > 9e15 ? 0 : std::max<uint64_t>(static_cast<uint64_t>(bytes), 1);
+}
+
+Napi::Value plan_on_device(Napi::Env env, const Graph& graph, uint32_t batch,
+                           const Napi::Value& floats, const Napi::Value& handle) {
+  const OpenDevice& on = device_of(env, handle);
+  const bool training = floats.IsNumber();
+  const GraphTables tables(graph);
+  stockpot_network_sizes sizes{};
+  try {
+    sizes = Device::Network::sizes(
+        *on.device, tables.spec(on.number, batch, training,
+                    training ? activation_bytes(floats_of(env, floats), batch) : 0));
+  } catch (const DeviceError& e) {
+    throw device_error(env, e);
+  }
+  Napi::Object o = Napi::Object::New(env);
+  o.Set("bytes",
+        static_cast<double>(sizes.weights + sizes.activations + sizes.gradients + sizes.scratch));
+  o.Set("variant", on.variant);
+  o.Set("floats", std::ceil(static_cast<double>(sizes.activations) / 4 / batch));
+  o.Set("segments", sizes.segments);
+  return o;
+}
+
 // One batch forward.
 class ForwardJob : public Job {
  public:
-  ForwardJob(std::shared_ptr<Executor> executor, std::vector<InputData> inputs, uint32_t batch,
+  ForwardJob(std::shared_ptr<Network> network, std::vector<InputData> inputs, uint32_t batch,
              float* out)
-      : executor_(std::move(executor)), inputs_(std::move(inputs)), batch_(batch), out_(out) {}
+      : network_(std::move(network)), inputs_(std::move(inputs)), batch_(batch), out_(out) {}
 
  protected:
   void work() override {
     const auto lease =
-        ThreadBudget::process().take(executor_->threads(), [this] { return stopping(); });
+        ThreadBudget::process().take(network_->threads(), [this] { return stopping(); });
     if (lease.threads() == 0) return;
-    const std::string wrong = executor_->run(inputs_, batch_, out_, [this] { return stopping(); });
-    if (!wrong.empty()) fail({JobError::Kind::kInput, 0, -1, -1, -1, wrong});
+    try {
+      const std::string wrong = network_->run(inputs_, batch_, out_, [this] { return stopping(); });
+      if (!wrong.empty()) fail({JobError::Kind::kInput, 0, -1, -1, -1, wrong});
+    } catch (const DeviceError& e) {
+      fail({JobError::Kind::kDevice, 0, -1, -1, -1, e.what()});
+    }
   }
 
  private:
-  std::shared_ptr<Executor> executor_;
+  std::shared_ptr<Network> network_;
   std::vector<InputData> inputs_;
   uint32_t batch_;
   float* out_;
@@ -231,17 +268,17 @@ class ForwardJob : public Job {
 
 }  // namespace
 
-std::shared_ptr<Executor> executor_of(Napi::Env env, const Napi::Value& handle) {
+std::shared_ptr<Network> network_of(Napi::Env env, const Napi::Value& handle) {
   if (!handle.IsExternal()) fail(env, "a network's handle is expected");
-  const auto external = handle.As<Napi::External<std::shared_ptr<Executor>>>();
+  const auto external = handle.As<Napi::External<std::shared_ptr<Network>>>();
   if (!external.CheckTypeTag(&kTag)) fail(env, "a network's handle is expected");
   if (!*external.Data()) fail(env, "the network was freed");
   return *external.Data();
 }
 
-uint32_t batch_of(Napi::Env env, const Executor& executor, const Napi::Value& v) {
+uint32_t batch_of(Napi::Env env, const Network& network, const Napi::Value& v) {
   const uint32_t batch = v.ToNumber().Uint32Value();
-  if (batch == 0 || batch > executor.largest_batch()) fail(env, "batch is out of range");
+  if (batch == 0 || batch > network.largest_batch()) fail(env, "batch is out of range");
   return batch;
 }
 
@@ -274,6 +311,7 @@ Napi::Value plan_network(const Napi::CallbackInfo& info) {
   const Graph graph = read_graph(env, info[0]);
   const uint32_t batch = info[1].ToNumber().Uint32Value(),
                  threads = info[2].ToNumber().Uint32Value();
+  if (info[4].IsExternal()) return plan_on_device(env, graph, batch, info[3], info[4]);
   uint64_t floats, segments = 0;
   ExecutorSizes sizes;
   if (info[3].IsNumber()) {
@@ -294,8 +332,8 @@ Napi::Value plan_network(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value free_network(const Napi::CallbackInfo& info) {
-  executor_of(info.Env(), info[0]);
-  info[0].As<Napi::External<std::shared_ptr<Executor>>>().Data()->reset();
+  network_of(info.Env(), info[0]);
+  info[0].As<Napi::External<std::shared_ptr<Network>>>().Data()->reset();
   return info.Env().Undefined();
 }
 
@@ -309,33 +347,43 @@ Napi::Value create_network(const Napi::CallbackInfo& info) {
   if (!ops) fail(env, "no variant " + variant + " on this machine");
   if (batch == 0 || batch > 1 << 20 || threads == 0 || threads > 4096)
     fail(env, "batch or threads are out of range");
-  std::shared_ptr<Executor> executor;
+  const bool training = info[4].IsNumber();
+  std::shared_ptr<Network> network;
+  const char* name = ops->name;
   try {
-    if (info[4].IsNumber()) {
+    if (info[5].IsExternal()) {
+      const OpenDevice& on = device_of(env, info[5]);
+      const uint64_t bytes = training ? activation_bytes(floats_of(env, info[4]), batch) : 0;
+      network = std::make_shared<DeviceNetwork>(on.device, std::move(graph), on.number, batch,
+                                                training, bytes);
+      name = on.variant.c_str();
+    } else if (training) {
       TrainingPlan plan = plan_training_within(graph, floats_of(env, info[4]));
-      executor = std::make_shared<Executor>(std::move(graph), std::move(plan), batch, threads, ops);
+      network = std::make_shared<Executor>(std::move(graph), std::move(plan), batch, threads, ops);
     } else {
-      executor = std::make_shared<Executor>(std::move(graph), batch, threads, ops);
+      network = std::make_shared<Executor>(std::move(graph), batch, threads, ops);
     }
+  } catch (const DeviceError& e) {
+    throw device_error(env, e);
   } catch (const std::exception&) {
     throw Napi::RangeError::New(env, "out of memory");
   }
-  auto external = Napi::External<std::shared_ptr<Executor>>::New(
-      env, new std::shared_ptr<Executor>(executor),
-      [](Napi::Env, std::shared_ptr<Executor>* p) { delete p; });
+  auto external = Napi::External<std::shared_ptr<Network>>::New(
+      env, new std::shared_ptr<Network>(network),
+      [](Napi::Env, std::shared_ptr<Network>* p) { delete p; });
   external.TypeTag(&kTag);
   Napi::Object o = Napi::Object::New(env);
   o.Set("handle", external);
-  o.Set("bytes", static_cast<double>(executor->bytes()));
-  o.Set("variant", ops->name);
+  o.Set("bytes", static_cast<double>(network->bytes()));
+  o.Set("variant", name);
   return o;
 }
 
 Napi::Value forward(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const auto executor = executor_of(env, info[0]);
-  const Graph& graph = executor->graph();
-  const uint32_t batch = batch_of(env, *executor, info[2]);
+  const auto network = network_of(env, info[0]);
+  const Graph& graph = network->graph();
+  const uint32_t batch = batch_of(env, *network, info[2]);
   std::vector<InputData> inputs = inputs_of(env, graph, info[1], batch);
   const uint64_t columns = graph.values[graph.output].columns;
   if (!info[3].IsTypedArray() ||
@@ -343,7 +391,7 @@ Napi::Value forward(const Napi::CallbackInfo& info) {
       info[3].As<Napi::TypedArray>().ElementLength() < columns * batch) {
     fail(env, "the output is too short");
   }
-  const auto job = std::make_shared<ForwardJob>(executor, std::move(inputs), batch,
+  const auto job = std::make_shared<ForwardJob>(network, std::move(inputs), batch,
                                                 info[3].As<Napi::Float32Array>().Data());
   // Held until the job is over, so that nothing is collected under it.
   Napi::Array held = Napi::Array::New(env, 2);

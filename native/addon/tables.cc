@@ -58,6 +58,10 @@ std::vector<Source> Tables::sources(size_t file_count, const std::vector<uint64_
   const bool in_memory = held && handle.IsExternal();
   const auto block = in_memory ? held_block_of(env_, handle) : nullptr;
   if (in_memory) *held = block;
+  const Napi::Value device_handle = spec_.Get("deviceBlock");
+  const bool on_device = held && device_handle.IsExternal();
+  const auto device_block = on_device ? device_block_of(env_, device_handle) : nullptr;
+  if (on_device) *held = device_block;
   const auto file =
       integers("sourceFile", -1, in_memory ? 0 : static_cast<int64_t>(file_count) - 1);
   const auto dtype = integers("sourceDtype", 0, kDTypeCount - 1);
@@ -67,6 +71,9 @@ std::vector<Source> Tables::sources(size_t file_count, const std::vector<uint64_
   if (file.size() != n || dtype.size() != n || offset.size() != n || view.size() != n) {
     fail("sourceFile, sourceDtype, sourceOffset, sourceView", "must have one entry a source");
   }
+  const auto resident =
+      on_device ? integers("deviceOffset", -1, kSafe) : std::vector<int64_t>(n, -1);
+  if (resident.size() != n) fail("deviceOffset", "must have one entry a source");
   const Napi::Value listed = spec_.Get("views");
   if (!listed.IsArray()) fail("views", "must be an array");
   const auto list = listed.As<Napi::Array>();
@@ -102,6 +109,13 @@ std::vector<Source> Tables::sources(size_t file_count, const std::vector<uint64_
         last += static_cast<double>(s.view->shape[d] - 1) * static_cast<double>(s.view->strides[d]);
       }
       if (product != count) fail("views", "have another number of elements than their segment");
+    }
+    if (resident[i] >= 0) {
+      if (static_cast<double>(resident[i]) + count * static_cast<double>(byte_size(s.dtype)) >
+          static_cast<double>(device_block->bytes)) {
+        fail("deviceOffset", "reaches past the block");
+      }
+      s.resident = device_block->memory.address() + static_cast<uint64_t>(resident[i]);
     }
     if (block) {
       if (s.view) fail("sourceView", "is not for held tensors");

@@ -26,7 +26,8 @@ class Tables {
   // Fields sourceFile, sourceDtype, sourceOffset, sourceView, and views (arrays of [shape, strides]
   // as Float64Arrays). `elements[i / per_segment]` is the number of elements of source i. Where
   // `held` may be given and the field is there, it is a held block in place of files: sources lie
-  // in it, and it goes to `held`.
+  // in it, and it goes to `held`. Where deviceBlock is there, a block on a device, it goes there,
+  // and deviceOffset says where in it a source lies too, or -1.
   std::vector<Source> sources(size_t file_count, const std::vector<uint64_t>& elements,
                               size_t per_segment, std::deque<View>* views,
                               std::shared_ptr<void>* held = nullptr) const;

@@ -125,4 +125,17 @@ class Device {
   stockpot_context* context_ = nullptr;
 };
 
+// Waits at its end for all that is under way, so that memory may go that it uses, also where
+// something failed.
+struct Settle {
+  Device& device;
+  ~Settle() {
+    try {
+      device.synchronize();
+    } catch (const std::exception&) {
+      // A device that failed does nothing more.
+    }
+  }
+};
+
 }  // namespace stockpot

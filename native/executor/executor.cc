@@ -96,30 +96,10 @@ void Executor::set_weight(int32_t w, uint64_t first, uint64_t count, DType dtype
   }
 }
 
-std::string Executor::check_ids(const std::vector<InputData>& inputs, uint32_t batch) const {
-  for (const GraphOp& op : graph_.ops) {
-    if (op.kind != OpKind::kEmbedding && op.kind != OpKind::kLogLikelihood) continue;
-    const GraphInput& input = graph_.inputs[op.input];
-    const bool label = op.kind == OpKind::kLogLikelihood;
-    const int64_t most =
-        label ? static_cast<int64_t>(graph_.values[op.x].columns)
-              : static_cast<int64_t>(graph_.weights[op.weight].shape[0]) - op.numbers[0];
-    const uint64_t n = input.elements * (input.shared ? 1 : batch);
-    for (uint64_t i = 0; i < n; ++i) {
-      const int32_t id = inputs[op.input].integers[i];
-      if (id >= most || (id < 0 && !label)) {
-        return input.name + " holds the id " + std::to_string(id) + ", expected 0 to " +
-               std::to_string(most - 1);
-      }
-    }
-  }
-  return "";
-}
-
 std::string Executor::begin(const std::vector<InputData>& inputs, uint32_t batch) {
   offsets_ = &plan_.forward;
   ran_ = 0;
-  return check_ids(inputs, batch);
+  return check_ids(graph_, inputs, batch);
 }
 
 void Executor::finish(uint32_t batch, float* out) {

@@ -6,17 +6,11 @@
 #include <vector>
 
 #include "../kernels/dtype.h"
-#include "graph.h"
 #include "memory_plan.h"
+#include "network.h"
 #include "pool.h"
 
 namespace stockpot {
-
-// The values of one input for one batch, row-major; shared inputs have no batch dimension.
-struct InputData {
-  const float* floats = nullptr;
-  const int32_t* integers = nullptr;
-};
 
 // How much memory an executor takes, in floats, part by part.
 struct ExecutorSizes {
@@ -38,28 +32,25 @@ ExecutorSizes executor_sizes(const Graph& graph, const TrainingPlan* plan, uint3
 // Runs a graph forward on the CPU, and backward where it was made with a training plan. Weights are
 // put in piece by piece (from a merge, say) and replaced by the next ingredient's without a new
 // plan. After the first batch nothing is allocated.
-class Executor {
+class Executor : public Network {
  public:
   // `largest_batch` examples at a time. Throws std::bad_alloc.
   Executor(Graph graph, uint32_t largest_batch, uint32_t threads, const NetworkOps* ops);
   Executor(Graph graph, TrainingPlan plan, uint32_t largest_batch, uint32_t threads,
            const NetworkOps* ops);
 
-  const Graph& graph() const { return graph_; }
-  uint32_t largest_batch() const { return batch_; }
-  uint32_t threads() const { return pool_.threads(); }
-  bool training() const { return training_; }
-  uint64_t bytes() const { return bytes_; }  // of weights, activations and gradients
+  const Graph& graph() const override { return graph_; }
+  uint32_t largest_batch() const override { return batch_; }
+  uint32_t threads() const override { return pool_.threads(); }
+  bool training() const override { return training_; }
+  uint64_t bytes() const override { return bytes_; }
 
   // Elements [first, first + count) of a weight, of any float type.
   void set_weight(int32_t weight, uint64_t first, uint64_t count, DType dtype, const uint8_t* data);
 
-  // Runs `batch` ≤ largest_batch() examples; `out` gets one row of the output's columns an example.
-  // Token ids must be within their tables; "" or what is wrong with them.
-  // `stop` is asked before each operation; where it says yes, the rest is left out and so is `out`.
-  template <class Stop>
+  // `stop` is asked before each operation.
   std::string run(const std::vector<InputData>& inputs, uint32_t batch, float* out,
-                  const Stop& stop) {
+                  const std::function<bool()>& stop) override {
     const std::string wrong = begin(inputs, batch);
     if (!wrong.empty()) return wrong;
     for (size_t i = 0; i < graph_.ops.size(); ++i) {
@@ -70,20 +61,15 @@ class Executor {
     return "";
   }
 
-  // Adds the derivatives of a loss by each weight to the gradients: `dout` has its derivatives by
-  // the output of the run just before, which had the same inputs and batch. The sums over the
-  // batch's rows are taken in order, so they do not depend on the threads. Once for each run.
-  // `stop` as for run(); the gradients are then worth nothing.
+  // The sums over the batch's rows are taken in order, so they do not depend on the threads.
   std::string backward(const std::vector<InputData>& inputs, uint32_t batch, const float* dout,
-                       const std::function<bool()>& stop);
+                       const std::function<bool()>& stop) override;
 
-  void zero_gradients();
+  void zero_gradients() override;
+  std::vector<float> copy_gradient(int32_t weight) override { return gradients_[weight]; }
+  std::vector<float> copy_input_gradient(int32_t input) override { return input_gradients_[input]; }
   // As the weight is stored, row-major.
   const float* gradient(int32_t weight) const { return gradients_[weight].data(); }
-  // Of a shared input of floats that the output depends on by a similarity; else nullptr.
-  const float* input_gradient(int32_t input) const {
-    return input_gradients_[input].empty() ? nullptr : input_gradients_[input].data();
-  }
 
  private:
   void allocate();
@@ -101,7 +87,6 @@ class Executor {
   uint64_t selected_row(const GraphOp& op, const std::vector<InputData>& inputs, uint64_t example);
   // Blocks of rows and, where there are few, groups of panels, over the threads.
   void multiply(const Gemm& g);
-  std::string check_ids(const std::vector<InputData>& inputs, uint32_t batch) const;
 
   // The backward pass (backward.cc).
   struct Backward;

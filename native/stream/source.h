@@ -20,6 +20,7 @@ struct Source {
   uint64_t offset = 0;            // of the first element, in bytes
   const View* view = nullptr;     // nullptr: row-major contiguous
   const uint8_t* held = nullptr;  // in memory, row-major: no file is read
+  uint64_t resident = 0;          // on a device, row-major: its address there
 };
 
 // Reads elements of tensors from files, one reader a thread.

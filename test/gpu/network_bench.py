@@ -208,11 +208,11 @@ def network(name):
     net = mixed(False, batch)
     out = torch.empty(batch, classes, device=dev)
     inputs = net.inputs([t.data_ptr() for t in given])
+    low = (Vit if kind == "vit" else Bert)(*arguments).to(dev)
+    low.load_state_dict(model.state_dict())
+    low = low.to(LOW).eval()
     with torch.inference_mode():
         exact = model(*[t[:batch] for t in given]).float()
-        low = (Vit if kind == "vit" else Bert)(*arguments).to(dev)
-        low.load_state_dict(model.state_dict())
-        low = low.to(LOW).eval()
         contenders = {
             "stockpot": lambda: net.seconds(lambda: net.forward(inputs, batch, out.data_ptr())),
             "torch eager": lambda: timed(lambda: low(*[t[:batch] for t in low_given])),
@@ -244,9 +244,7 @@ def network(name):
             net.backward(inputs, training_batch, dout.data_ptr())
 
         def torch_step(f):
-            for p in low.parameters():
-                if p.grad is not None:
-                    p.grad.zero_()
+            low.zero_grad(set_to_none=False)
             f(*few).backward(dout.to(LOW))
 
         contenders = {"stockpot": lambda: net.seconds(step), "torch eager": lambda: timed(lambda: torch_step(low))}

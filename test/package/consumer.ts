@@ -12,8 +12,9 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
 import { contentHash, openCheckpoint, uniform } from '../../lib/index.js';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
@@ -45,7 +46,7 @@ const environment = (): NodeJS.ProcessEnv => {
   return Object.fromEntries(kept);
 };
 
-const readJson = (path: string) => JSON.parse(readFileSync(path, 'utf8'));
+export const readJson = (path: string) => JSON.parse(readFileSync(path, 'utf8'));
 
 export interface Ran {
   status: number | null;
@@ -53,19 +54,19 @@ export interface Ran {
   stderr: string;
 }
 
-export function run(cwd: string, command: string, args: readonly string[]): Ran {
+export function run(cwd: string, command: string, args: readonly string[], path?: string): Ran {
   const r: SpawnSyncReturns<string> = spawnSync(command, args, {
     cwd,
     encoding: 'utf8',
-    env: environment(),
+    env: { ...environment(), ...(path === undefined ? {} : { PATH: path }) },
   });
   if (r.error) throw r.error;
   return r;
 }
 
 /** The same, of a command that must succeed. */
-export function must(cwd: string, command: string, args: readonly string[]): string {
-  const r = run(cwd, command, args);
+export function must(cwd: string, command: string, args: readonly string[], path?: string): string {
+  const r = run(cwd, command, args, path);
   if (r.status !== 0) {
     throw new Error(`${command} ${args.join(' ')}: exit ${r.status}\n${r.stdout}\n${r.stderr}`);
   }
@@ -90,6 +91,7 @@ export function pack(folder: string): Packed {
 export class Consumer {
   readonly folder = mkdtempSync(join(tmpdir(), 'stockpot-consumer-'));
   readonly installed = join(this.folder, 'node_modules/stockpot');
+  private path: string | undefined;
 
   constructor() {
     this.write('package.json', '{ "name": "consumer", "private": true }\n');
@@ -112,7 +114,20 @@ export class Consumer {
     return this;
   }
 
-  /** Installs the tarball as a user does, without running any script of a dependency. */
+  /** From now on nothing but Node, npm and a shell is on the PATH: no compiler, no make, no Python. */
+  withoutCompiler(): this {
+    const bin = join(this.folder, 'bin');
+    mkdirSync(bin);
+    const node = dirname(process.execPath);
+    const shell = must(this.folder, 'sh', ['-c', 'command -v sh env']).trim().split('\n');
+    for (const file of [...['node', 'npm', 'npx'].map((n) => join(node, n)), ...shell]) {
+      symlinkSync(file, join(bin, basename(file)));
+    }
+    this.path = bin;
+    return this;
+  }
+
+  /** Installs the tarball as a user does, and runs its own install script. */
   installFromRegistry(tarball: string): this {
     const types = ['typescript', '@types/node'].map((name) => {
       const { version } = readJson(join(root, 'node_modules', name, 'package.json'));
@@ -120,10 +135,12 @@ export class Consumer {
     });
     const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
     const patient = ['--prefer-offline', '--fetch-retries=5'];
-    must(this.folder, 'npm', [
-      ...['install', '--ignore-scripts', ...quiet, ...patient],
-      ...[tarball, ...types],
-    ]);
+    must(
+      this.folder,
+      'npm',
+      [...['install', '--ignore-scripts=false', ...quiet, ...patient], ...[tarball, ...types]],
+      this.path,
+    );
     return this;
   }
 
@@ -155,18 +172,34 @@ export class Consumer {
   }
 
   node(...args: string[]): Ran {
-    return run(this.folder, process.execPath, args);
+    return run(this.folder, process.execPath, args, this.path);
   }
 
   cli(...args: string[]): Ran {
-    return run(this.folder, join(this.folder, 'node_modules/.bin/stockpot'), args);
+    return run(this.folder, join(this.folder, 'node_modules/.bin/stockpot'), args, this.path);
   }
 
-  /** The SHA-256 of the soup that examples/library/FILE makes. */
-  library(file: string): string {
-    const out = join(this.folder, `soup-of-${file}`);
+  /** Bundles examples/library/FILE for Node, with what is `external` left out. */
+  bundle(file: string, output: string, external: string[]): void {
     cpSync(join(root, 'examples/library', file), join(this.folder, file));
-    return must(this.folder, process.execPath, [file, out, ...ingredients]).trim();
+    buildSync({
+      absWorkingDir: this.folder,
+      entryPoints: [file],
+      outfile: output,
+      external,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      logLevel: 'silent',
+    });
+  }
+
+  /** The SHA-256 of the soup that a program makes: examples/library/FILE, or one that is there. */
+  library(file: string): string {
+    const out = join(this.folder, `soup-of-${basename(file)}`);
+    const example = join(root, 'examples/library', file);
+    if (existsSync(example)) cpSync(example, join(this.folder, file));
+    return must(this.folder, process.execPath, [file, out, ...ingredients], this.path).trim();
   }
 
   /** The same of one in TypeScript: compiled with its strictest settings, library types checked too. */

@@ -1,8 +1,16 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Consumer, ingredients, type Packed, pack, root, soupOfDigits } from './consumer.js';
+import {
+  Consumer,
+  ingredients,
+  type Packed,
+  pack,
+  readJson,
+  root,
+  soupOfDigits,
+} from './consumer.js';
 
 const addon = join(root, 'build/Release/stockpot.node');
 const folder = mkdtempSync(join(tmpdir(), 'stockpot-pack-'));
@@ -43,7 +51,7 @@ describe('the packed package', () => {
   });
 
   test('says in package.json what its files are', () => {
-    const read = JSON.parse(readFileSync(join(consumer.installed, 'package.json'), 'utf8'));
+    const read = readJson(join(consumer.installed, 'package.json'));
     const named = [
       read.main,
       read.module,
@@ -77,6 +85,37 @@ describe('the packed package', () => {
 
   test('makes a soup from strict TypeScript, as CommonJS', () => {
     expect(consumer.typescript('soup.cts')).toBe(expected);
+  });
+
+  test('makes a soup from a bundle that leaves it out', async () => {
+    consumer.bundle('soup.mjs', 'dist/app.mjs', ['stockpot']);
+    expect(consumer.library('dist/app.mjs')).toBe(expected);
+  });
+
+  test('says in a bundle that holds it what to do', async () => {
+    const { dependencies, optionalDependencies } = readJson(
+      join(consumer.installed, 'package.json'),
+    );
+    const others = Object.keys({ ...dependencies, ...optionalDependencies });
+    consumer.bundle('soup.mjs', 'dist/whole.mjs', others);
+    const r = consumer.node('dist/whole.mjs', join(consumer.folder, 'none'), ...ingredients);
+    expect(r.status).toBe(1);
+    expect(r.stderr).toContain("code: 'NATIVE'");
+    expect(r.stderr).toContain('esbuild: --external:stockpot');
+  });
+
+  test('finds the GPU library of stockpot-cuda where that is installed', () => {
+    const cuda = join(consumer.folder, 'node_modules/stockpot-cuda');
+    cpSync(join(root, 'packages/cuda/package.json'), join(cuda, 'package.json'));
+    const place = join(cuda, `${process.platform}-${process.arch}`);
+    mkdirSync(place);
+    const library = join(place, 'libstockpot-cuda.so');
+    writeFileSync(library, 'no library');
+    const { devices } = JSON.parse(consumer.cli('devices', '--json').stdout);
+    expect(devices[1]).toMatchObject({ usable: false, reason: expect.stringContaining(library) });
+    rmSync(cuda, { recursive: true });
+    const without = JSON.parse(consumer.cli('devices', '--json').stdout).devices;
+    expect(without[1].reason).toContain('npm install stockpot-cuda');
   });
 
   test("runs the README's example", () => {

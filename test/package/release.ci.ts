@@ -1,8 +1,9 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Consumer, ingredients, type Packed, pack, root, soupOfDigits } from './consumer.js';
+import { Consumer, ingredients, must, type Packed, pack, root, soupOfDigits } from './consumer.js';
 
 const platform = `${process.platform}-${process.arch}`;
 const cmakeAddon = join(root, 'build-cmake/Release/stockpot.node');
@@ -23,11 +24,11 @@ const soupOf = (consumer: Consumer) => {
   return readFileSync(join(consumer.folder, 'soup.safetensors'));
 };
 
-describe('the tarball with its prebuild, installed from the registry', () => {
+describe('the tarball with its prebuild, installed from the registry without a compiler', () => {
   let consumer: Consumer;
 
   beforeAll(() => {
-    consumer = new Consumer().installFromRegistry(packed.tarball);
+    consumer = new Consumer().withoutCompiler().installFromRegistry(packed.tarball);
   });
 
   afterAll(() => consumer?.remove());
@@ -36,6 +37,12 @@ describe('the tarball with its prebuild, installed from the registry', () => {
     const prebuilds = readdirSync(join(consumer.installed, 'prebuilds', platform));
     expect(prebuilds.filter((n) => n.endsWith('.node'))).toHaveLength(1);
     expect(existsSync(join(consumer.installed, 'build'))).toBe(false);
+  });
+
+  test('finds no compiler', () => {
+    const compilers = 'for c in cc gcc c++ g++ clang make python3; do command -v $c; done; true';
+    const code = `process.stdout.write(require('child_process').execSync(${JSON.stringify(compilers)}))`;
+    expect(consumer.node('-e', code)).toMatchObject({ status: 0, stdout: '' });
   });
 
   test.each(['soup.mjs', 'soup.cjs'])('runs %s', (file) => {
@@ -58,6 +65,34 @@ describe('the tarball with its prebuild, installed from the registry', () => {
   test('runs the stockpot command', () => {
     const r = consumer.cli('uniform', ...ingredients, '-o', 'soup', '--json');
     expect(JSON.parse(r.stdout).sha256).toBe(expected);
+  });
+});
+
+describe('a processor of x86-64-v2, emulated', () => {
+  const qemu = spawnSync('qemu-x86_64-static', ['--version']).status === 0;
+
+  test.skipIf(!qemu || platform !== 'linux-x64')('makes the same soup with the prebuild', () => {
+    const consumer = new Consumer().installOffline(packed.tarball);
+    const onNehalem = (...args: string[]) =>
+      must(consumer.folder, 'qemu-x86_64-static', ['-cpu', 'Nehalem', process.execPath, ...args]);
+    const cli = join(consumer.installed, 'dist/cli.js');
+    const { devices } = JSON.parse(onNehalem(cli, 'devices', '--json'));
+    expect(devices[0].kernels).toEqual(['plain']);
+    const made = onNehalem(cli, 'uniform', ...ingredients, '-o', 'soup', '--json');
+    expect(JSON.parse(made).sha256).toBe(expected);
+    // Emulated, an image takes its time: two of each class.
+    const heldout = join(root, 'examples/digits/heldout');
+    for (const name of readdirSync(heldout)) {
+      for (const image of readdirSync(join(heldout, name)).slice(0, 2)) {
+        cpSync(join(heldout, name, image), join(consumer.folder, 'few', name, image));
+      }
+    }
+    const data = ['--data', 'few', '--json'];
+    const { models } = JSON.parse(onNehalem(cli, 'evaluate', 'soup', ...data));
+    const here = JSON.parse(consumer.cli('evaluate', 'soup', ...data).stdout).models;
+    expect(models[0].accuracy).toBe(here[0].accuracy);
+    expect(models[0].loss).toBeCloseTo(here[0].loss, 5);
+    consumer.remove();
   });
 });
 

@@ -47,10 +47,14 @@ export async function makeApp(settings, { jobs, stopping, logger = false }) {
     // The default is a JSON body of Fastify's own.
     frameworkErrors: (e, _request, reply) => sendProblem(reply, problemOf(e)),
   });
-  let streams = 0;
+  /** What ends each open stream of events. */
+  const streams = new Set();
+  stopping.addEventListener('abort', () => {
+    for (const stream of streams) stream.abort();
+  });
   const metrics = new Metrics(
     () => jobs,
-    () => streams,
+    () => streams.size,
   );
   jobs.log = app.log;
   jobs.onEnd = (ended, soup) => metrics.ended(ended, soup);
@@ -99,7 +103,7 @@ export async function makeApp(settings, { jobs, stopping, logger = false }) {
       return Object.assign(problem, { statusCode: 429 });
     },
   });
-  const allowed = allowedMethods(app);
+  refuseUnknown(app);
 
   openRoutes(app, jobs);
   await app.register(async (scope) => {
@@ -116,16 +120,7 @@ export async function makeApp(settings, { jobs, stopping, logger = false }) {
     scope.addHook('preHandler', scope.rateLimit());
     jobRoutes(scope, jobs);
     fileRoutes(scope, jobs);
-    eventRoute(scope, jobs, {
-      heartbeat: settings.heartbeat,
-      stopping,
-      enter() {
-        if (streams >= settings.maxStreams)
-          throw new Refusal(503, 'STREAMS', `${streams} streams of events are open already`);
-        streams++;
-      },
-      leave: () => streams--,
-    });
+    eventRoute(scope, jobs, settings, streams);
     scope.get('/metrics', {
       schema: {
         tags: ['service'],
@@ -145,35 +140,25 @@ export async function makeApp(settings, { jobs, stopping, logger = false }) {
       },
     });
   });
-  app.setNotFoundHandler(notFound(allowed));
   return app;
 }
 
-/** By a regular expression of the path, the methods that its routes have. */
-function allowedMethods(app) {
-  const found = new Map();
+/** Says which methods an address has, or that there is none; before a body is looked at. */
+function refuseUnknown(app) {
+  const known = new Map();
   app.addHook('onRoute', ({ url, method }) => {
     const path = `^${url.replace(/:\w+/g, '[^/]+')}$`;
-    found.set(path, [...(found.get(path) ?? []), method].flat());
+    known.set(path, [...(known.get(path) ?? []), method].flat());
   });
-  return (path) => [...found].find(([pattern]) => new RegExp(pattern).test(path))?.[1];
+  app.addHook('onRequest', async (request, reply) => {
+    if (!request.is404) return;
+    const path = request.url.split('?')[0];
+    const methods = [...known].find(([pattern]) => new RegExp(pattern).test(path))?.[1].join(', ');
+    if (!methods) throw new Refusal(404, 'NO_ROUTE', 'there is nothing at this address');
+    reply.header('allow', methods);
+    throw new Refusal(405, 'METHOD', `expected ${methods} but received ${request.method}`);
+  });
 }
-
-const notFound = (allowed) => (request, reply) => {
-  const methods = allowed(request.url.split('?')[0]);
-  if (!methods)
-    return sendProblem(
-      reply,
-      problemOf(new Refusal(404, 'NO_ROUTE', 'there is nothing at this address')),
-    );
-  reply.header('allow', methods.join(', '));
-  return sendProblem(
-    reply,
-    problemOf(
-      new Refusal(405, 'METHOD', `expected ${methods.join(', ')} but received ${request.method}`),
-    ),
-  );
-};
 
 function openRoutes(app, jobs) {
   const status = {
@@ -235,7 +220,7 @@ function jobRoutes(app, jobs) {
           headers: { location: { type: 'string' } },
         },
         200: { ...oneJob, description: 'The job that this Idempotency-Key made.' },
-        ...problems(403, 413, 415, 422, 507),
+        ...problems(403, 409, 413, 415, 422, 507),
       },
     },
     handler: async (request, reply) => {
@@ -419,7 +404,18 @@ function fileRoutes(app, jobs) {
   });
 }
 
-function eventRoute(app, jobs, { heartbeat, stopping, enter, leave }) {
+const EVENT = {
+  type: 'object',
+  required: ['id', 'event', 'data'],
+  properties: {
+    id: { type: 'string' },
+    event: { enum: ['state', 'progress', 'step', 'end'] },
+    data: { type: 'string', contentMediaType: 'application/json' },
+  },
+};
+
+/** @param {Set<AbortController>} streams those that are open */
+function eventRoute(app, jobs, { heartbeat, maxStreams }, streams) {
   app.get('/v1/jobs/:id/events', {
     // An answer to HEAD would never end.
     exposeHeadRoute: false,
@@ -434,8 +430,8 @@ function eventRoute(app, jobs, { heartbeat, stopping, enter, leave }) {
       },
       response: {
         200: {
-          description: 'Events; data is JSON.',
-          content: { 'text/event-stream': { schema: { type: 'string' } } },
+          description: 'Events; the data of `state` and `end` is the job.',
+          content: { 'text/event-stream': { schema: EVENT } },
         },
         204: { description: 'The client has seen the last event.', type: 'null' },
         ...problems(404),
@@ -446,15 +442,17 @@ function eventRoute(app, jobs, { heartbeat, stopping, enter, leave }) {
       const log = followed.live.events;
       const position = positionOf(log, request.headers['last-event-id']);
       if (log.ended && position === log.last && position > 0) return reply.code(204).send();
-      enter();
+      if (streams.size >= maxStreams)
+        throw new Refusal(503, 'STREAMS', `${maxStreams} streams of events are open already`);
       const gone = new AbortController();
-      const text = stream(log, position, () => jobs.eventOf(followed), {
-        heartbeat,
-        signal: AbortSignal.any([gone.signal, stopping]),
-      });
+      streams.add(gone);
       reply.raw.once('close', () => {
         gone.abort();
-        leave();
+        streams.delete(gone);
+      });
+      const text = stream(log, position, () => jobs.eventOf(followed), {
+        heartbeat,
+        signal: gone.signal,
       });
       reply
         .header('content-type', 'text/event-stream; charset=utf-8')

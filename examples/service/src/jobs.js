@@ -111,7 +111,7 @@ export class Jobs {
    * A job that is on the disk when this resolves.
    * @param {object} request follows the schema
    * @param {string | null} key with which a client may ask again without making a second job
-   * @returns {Promise<{ job: object, fresh: boolean }>}
+   * @returns {Promise<{ job: { id: string }, fresh: boolean }>}
    */
   async submit(request, key = null) {
     const digest = createHash('sha256').update(JSON.stringify(request)).digest('hex');
@@ -119,7 +119,7 @@ export class Jobs {
     if (known) {
       const job = await known;
       if (job.digest === digest) return { job, fresh: false };
-      throw this.#refuse(422, 'IDEMPOTENCY', 'this Idempotency-Key was used for another request');
+      throw this.#refuse(409, 'IDEMPOTENCY', 'this Idempotency-Key was used for another request');
     }
     const made = this.#submit(request, digest, key);
     if (key !== null) {

@@ -1,6 +1,6 @@
 // Which files a job may read: those under the configured roots, wherever links lead.
 import { opendir, realpath, stat } from 'node:fs/promises';
-import { dirname, join, normalize, sep } from 'node:path';
+import { basename, dirname, join, normalize, sep } from 'node:path';
 import { Refusal } from './problem.js';
 
 /** Entries that one path may have below it. */
@@ -27,7 +27,7 @@ export class Roots {
   }
 
   /**
-   * The real path of something under a root, all of whose links stay under the roots.
+   * The path, without links but for a file's own, of something under a root, all of whose links stay under the roots.
    * @param {string} path absolute
    * @throws Refusal; for what is outside the same one whether it exists or not
    */
@@ -39,9 +39,14 @@ export class Roots {
       throw this.refuse(path);
     const real = await this.real(name, path);
     const found = { entries: 0, seen: new Set() };
-    if (await this.isFolder(real, path)) await this.checkBelow(real, path, found);
-    else await this.checkBeside(real, path, found);
-    return real;
+    if (await this.isFolder(real, path)) {
+      await this.checkBelow(real, path, found);
+      return real;
+    }
+    // A file keeps its name, and what lies beside it: the hub's cache links to files without names.
+    const folder = await this.real(dirname(name), path);
+    await this.checkBeside(folder, path, found);
+    return join(folder, basename(name));
   }
 
   async real(path, given) {
@@ -85,12 +90,16 @@ export class Roots {
   }
 
   /** What stockpot takes from beside a file: its config, tokenizer and modules. */
-  async checkBeside(file, given, found) {
-    const folder = dirname(file);
+  async checkBeside(folder, given, found) {
     for await (const entry of await opendir(folder)) {
-      if (!entry.isSymbolicLink() && !(entry.isDirectory() && MODULE.test(entry.name))) continue;
-      const real = await this.real(join(folder, entry.name), join(folder, entry.name));
-      if (await this.isFolder(real, given)) await this.checkBelow(real, given, found);
+      const path = join(folder, entry.name);
+      const module = MODULE.test(entry.name);
+      if (entry.isDirectory() && module) await this.checkBelow(path, given, found);
+      if (!entry.isSymbolicLink()) continue;
+      const info = await stat(path).catch(() => null);
+      if (info?.isDirectory() && !module) continue;
+      const real = await this.real(path, path);
+      if (module && info.isDirectory()) await this.checkBelow(real, given, found);
     }
   }
 }

@@ -90,7 +90,7 @@ const options = {
     epochs: { type: 'integer', minimum: 1, maximum: 10000 },
     steps: { type: 'integer', minimum: 1, maximum: 1000000 },
     batchSize: {
-      oneOf: [{ type: 'integer', minimum: 1, maximum: 1000000 }, { enum: ['full', 'auto'] }],
+      oneOf: [{ type: 'integer', minimum: 1, maximum: 1000000 }, { enum: ['full'] }],
     },
     weightDecay: { type: 'number', minimum: 0, maximum: 1000 },
     temperature: { type: 'boolean', description: 'Learn the temperature as well.' },
@@ -261,7 +261,7 @@ export const PROBLEMS = {
   401: 'No token, or a wrong one.',
   403: 'A path outside of the roots.',
   404: 'There is no such job or file.',
-  409: "The job's state does not allow it.",
+  409: "The job's state, or an earlier request, does not allow it.",
   412: 'The file is not what If-Match says.',
   413: 'The body is too large, or the job is.',
   415: 'The body is not JSON.',

@@ -1,0 +1,77 @@
+import { chooseDevice } from '../cuda.js';
+import { StockpotError } from '../errors.js';
+import { type DeviceHandle, native } from '../native.js';
+import { availableMemory } from './available_memory.js';
+
+/** Memory that counts as taken until it is released. */
+export interface Taken {
+  release(): void;
+}
+
+/** What networks are run on: the processor, or a GPU. */
+export interface Engine {
+  /** Of a GPU, for the calls of the addon that make networks and hold ingredients. */
+  readonly device?: DeviceHandle;
+  /** Bytes that it can give now. */
+  available(): number;
+  /** Of these, what is left for a network of a run that may hold `limit`. */
+  room(limit: number): number;
+  /** Bytes that the networks of this process hold there already, as far as they count against a run's limit. */
+  held(): number;
+  /** Counts bytes as a network's; null where there are not so many left. */
+  take(bytes: number, limit: number): Taken | null;
+  /** Lets a GPU go when nothing on it is left. */
+  close(): void;
+}
+
+export const processor: Engine = {
+  available: availableMemory,
+  room: (limit) => native().roomForNetwork(limit),
+  held: () => native().memoryHeld().networks,
+  take(bytes, limit) {
+    const held = native().holdMemory(bytes, limit);
+    return held && { release: () => native().releaseMemory(held) };
+  },
+  close() {},
+};
+
+/** Of a device's free memory, left alone: what the driver and matrix products take beside. */
+const SPARE = 0.05;
+
+/** Type of a device's networks (native/backend/backend.h); float32 decides as the processor does. */
+const F32 = 0;
+
+/**
+ * What `--device` names; `auto` is the processor.
+ * @throws StockpotError USAGE, DEVICE
+ */
+export function openEngine(name?: string): Engine {
+  const chosen = chooseDevice(name);
+  if (!chosen) return processor;
+  const device = onDevice(() => native().openDevice(chosen.library, chosen.index, F32));
+  const available = () => Math.floor(onDevice(() => native().deviceMemory(device)) * (1 - SPARE));
+  return {
+    device,
+    available,
+    room: (limit) => Math.min(limit, available()),
+    held: () => 0,
+    take: (bytes) => (bytes <= available() ? { release() {} } : null),
+    close: () => native().closeDevice(device),
+  };
+}
+
+/**
+ * Makes a StockpotError of what a device refuses; a RangeError, where memory is short, stays.
+ * @throws StockpotError DEVICE
+ */
+export function onDevice<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (cause) {
+    if (cause instanceof RangeError || !(cause as { device?: boolean }).device) throw cause;
+    throw new StockpotError('DEVICE', `the device failed: ${(cause as Error).message}`, {
+      cause,
+      remedy: 'Use --device cpu.',
+    });
+  }
+}
