@@ -111,8 +111,8 @@ void same_in_any_batch(Device& d, const NetworkCase& c, uint32_t number) {
 
 void same_in_segments(Device& d, const NetworkCase& c, uint32_t number) {
   const std::string name = c.name + " in " + kNames[number];
-  const FlatGraph flat(c.graph);
-  stockpot_network_spec spec = flat.spec(number, c.batch, true);
+  const GraphTables tables(c.graph);
+  stockpot_network_spec spec = tables.spec(number, c.batch, true, 0);
   const auto whole = Device::Network::sizes(d, spec);
   check(whole.segments == 1, name + ": all is kept where nothing else is said");
   OnDevice keeps(d, c, number, c.batch);
@@ -202,13 +202,13 @@ void refused(const F& f, uint32_t status, const char* words) {
 }
 
 void memory_and_misuse(Device& d, const NetworkCase& c) {
-  const FlatGraph flat(c.graph);
+  const GraphTables tables(c.graph);
   const uint64_t free_before = d.free_memory();
-  refused([&] { Device::Network huge(d, flat.spec(STOCKPOT_NUMBER_BF16, 1 << 20, true)); },
+  refused([&] { Device::Network huge(d, tables.spec(STOCKPOT_NUMBER_BF16, 1 << 20, true, 0)); },
           STOCKPOT_OUT_OF_MEMORY, "asked for");
   check(d.free_memory() >= free_before, "what did not fit holds nothing");
   {
-    const stockpot_network_spec spec = flat.spec(STOCKPOT_NUMBER_F32, 1 << 10, true);
+    const stockpot_network_spec spec = tables.spec(STOCKPOT_NUMBER_F32, 1 << 10, true, 0);
     const auto sizes = Device::Network::sizes(d, spec);
     const Device::Network there(d, spec);
     const uint64_t taken = free_before - d.free_memory();
@@ -233,8 +233,12 @@ void memory_and_misuse(Device& d, const NetworkCase& c) {
 
 void hostile(Device& d, const std::vector<NetworkCase>& cases, bool small) {
   const auto plan = [&d](const stockpot_network_spec& spec) { Device::Network::sizes(d, spec); };
-  for (const HostileSpec& h : hostile_specs(cases.back().graph))
-    refused([&] { plan(h.spec()); }, STOCKPOT_INVALID, h.words);
+  for (const HostileSpec& h : hostile_specs(cases.back().graph)) {
+    GraphTables tables = h.tables;
+    stockpot_network_spec spec = tables.spec(STOCKPOT_NUMBER_BF16, 2, true, 0);
+    h.spoil(tables, spec);
+    refused([&] { plan(spec); }, STOCKPOT_INVALID, h.words);
+  }
   int taken = 0;
   for (const NetworkCase& c : cases) {
     for (uint32_t round = 0; round < (small ? 200 : 2000); ++round) {

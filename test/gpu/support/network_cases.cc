@@ -57,6 +57,9 @@ void attentions(std::vector<NetworkCase>* cases) {
   a.groups = 3;
   self("attention, groups", 12, a, 0);
   a = {};
+  a.width = 12;
+  self("attention, heads of 12 columns", 7, a, 1);
+  a = {};
   a.heads = 1;
   a.width = 24;
   self("attention, longer than a tile", 70, a, 1);

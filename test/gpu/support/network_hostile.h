@@ -4,72 +4,79 @@
 
 namespace stockpot::test {
 
-// A spec with one thing wrong, and what must be said of it.
+// A network's tables, what makes one thing of them wrong, and what must be said of it.
 struct HostileSpec {
-  FlatGraph flat;
-  std::function<void(FlatGraph&, stockpot_network_spec&)> spoil;
+  GraphTables tables;
+  std::function<void(GraphTables&, stockpot_network_spec&)> spoil;
   const char* words;
-
-  stockpot_network_spec spec() const {
-    static FlatGraph spoiled = flat;
-    spoiled = flat;
-    stockpot_network_spec s = spoiled.spec(STOCKPOT_NUMBER_BF16, 2, true);
-    spoil(spoiled, s);
-    return s;
-  }
 };
 
 inline std::vector<HostileSpec> hostile_specs(const Graph& graph) {
-  const FlatGraph flat(graph);
-  const auto op_of = [](FlatGraph& f, OpKind kind) -> stockpot_graph_op& {
-    for (stockpot_graph_op& op : f.ops) {
-      if (op.kind == static_cast<uint32_t>(kind)) return op;
-    }
-    return f.ops.back();
-  };
+  const GraphTables tables(graph);
   std::vector<HostileSpec> all;
   const auto add = [&](const char* words,
-                       std::function<void(FlatGraph&, stockpot_network_spec&)> spoil) {
-    all.push_back({flat, std::move(spoil), words});
+                       std::function<void(GraphTables&, stockpot_network_spec&)> spoil) {
+    all.push_back({tables, std::move(spoil), words});
   };
   using S = stockpot_network_spec;
-  add("another version", [](FlatGraph&, S& s) { s.size = 8; });
-  add("number is unknown", [](FlatGraph&, S& s) { s.number = 3; });
-  add("largest batch", [](FlatGraph&, S& s) { s.largest_batch = 0; });
-  add("largest batch", [](FlatGraph&, S& s) { s.largest_batch = UINT32_MAX; });
-  add("too many parts", [](FlatGraph&, S& s) { s.op_count = UINT32_MAX; });
-  add("a table of the network is missing", [](FlatGraph&, S& s) { s.ops = nullptr; });
-  add("more than 8 dimensions", [](FlatGraph& f, S&) { f.weights[0].dimensions = 9; });
-  add("has no elements", [](FlatGraph& f, S&) { f.weights[0].shape[1] = 0; });
-  add("a weight's size",
-      [](FlatGraph& f, S&) { f.weights[0].shape[0] = f.weights[0].shape[1] = uint64_t{1} << 32; });
-  add("a value's size", [](FlatGraph& f, S&) { f.values[0].rows = UINT64_MAX; });
-  add("unknown kind", [](FlatGraph& f, S&) { f.ops[0].kind = 17; });
-  add("unknown activation", [](FlatGraph& f, S&) { f.ops[0].activation = 7; });
-  add("more than 8 numbers", [](FlatGraph& f, S&) { f.ops[0].number_count = 9; });
-  add("buckets beyond", [](FlatGraph& f, S&) { f.ops[0].first_bucket = UINT32_MAX; });
-  add("out is made twice", [](FlatGraph& f, S&) { f.ops[1].out = f.ops[0].out; });
-  add("the output", [](FlatGraph&, S& s) { s.output = -1; });
-  add("heads 4 wide", [op_of](FlatGraph& f, S&) {
-    stockpot_graph_op& op = op_of(f, OpKind::kAttention);
-    op.numbers[3] *= 2;
-    op.numbers[4] /= 2;
-    f.weights[op.weight].shape[1] *= 2;
+  add("another version", [](GraphTables&, S& s) { s.size = 8; });
+  add("number is unknown", [](GraphTables&, S& s) { s.number = 3; });
+  add("largest batch", [](GraphTables&, S& s) { s.largest_batch = 0; });
+  add("largest batch", [](GraphTables&, S& s) { s.largest_batch = UINT32_MAX; });
+  add("too many parts", [](GraphTables&, S& s) { s.op_count = UINT32_MAX; });
+  add("a table of the network is missing", [](GraphTables&, S& s) { s.ops = nullptr; });
+  add("more than 8 dimensions", [](GraphTables& f, S&) { f.weights[0].dimensions = 9; });
+  add("has no elements", [](GraphTables& f, S&) { f.weights[0].shape[1] = 0; });
+  add("a weight's size", [](GraphTables& f, S&) {
+    f.weights[0].shape[0] = f.weights[0].shape[1] = uint64_t{1} << 32;
   });
+  add("a value's size", [](GraphTables& f, S&) { f.values[0].rows = UINT64_MAX; });
+  add("unknown kind", [](GraphTables& f, S&) { f.ops[0].kind = 17; });
+  add("unknown activation", [](GraphTables& f, S&) { f.ops[0].activation = 7; });
+  add("more than 8 numbers", [](GraphTables& f, S&) { f.ops[0].number_count = 9; });
+  add("buckets beyond", [](GraphTables& f, S&) { f.ops[0].first_bucket = UINT32_MAX; });
+  add("out is made twice", [](GraphTables& f, S&) { f.ops[1].out = f.ops[0].out; });
+  add("the output", [](GraphTables&, S& s) { s.output = -1; });
+  const auto add_graph = [&](const char* words, const NetworkCase& c) {
+    all.push_back({GraphTables(c.graph), [](GraphTables&, S&) {}, words});
+  };
+  Builder::Attend attend;
+  {
+    Builder b("wide");
+    attend.heads = 1;
+    attend.width = 257;
+    add_graph("heads 257 wide", b.mean(b.self_attention(b.tokens(2, 8), attend)));
+  }
+  {
+    Builder b("shared");
+    attend.width = 8;
+    const int32_t x = b.tokens(2, 8);
+    add_graph("share columns", b.mean(b.attention(x, x, x, attend)));
+  }
+  {
+    Builder b("beyond");
+    NetworkCase c = b.mean(b.tokens(2, 8));
+    c.graph.ops[0].numbers[0] = 11;
+    add_graph("begins beyond its table", c);
+  }
+  {
+    Builder b("both");
+    NetworkCase c = b.mean(b.add_row(b.norm(b.tokens(2, 8)), 0));
+    c.graph.ops[2].weight = c.graph.ops[1].weight;
+    add_graph("both a matrix and a vector", c);
+  }
   return all;
 }
 
 // A graph's tables with a few numbers replaced.
 class Mutated {
  public:
-  Mutated(const Graph& graph, uint32_t seed) : flat_(graph), state_(seed * 2654435761u + 1) {
+  Mutated(const Graph& graph, uint32_t seed) : tables_(graph), state_(seed * 2654435761u + 1) {
     const uint32_t count = 1 + next() % 3;
     for (uint32_t i = 0; i < count; ++i) mutate();
   }
   stockpot_network_spec spec() const {
-    stockpot_network_spec s = flat_.spec(state_ % 3, 1 + state_ % 5, state_ % 2);
-    s.activation_bytes = state_ % 7 == 0;
-    return s;
+    return tables_.spec(state_ % 3, 1 + state_ % 5, state_ % 2, state_ % 7 == 0);
   }
 
  private:
@@ -88,19 +95,19 @@ class Mutated {
   void mutate() {
     switch (next() % 8) {
       case 0:
-        return replace(&flat_.inputs);
+        return replace(&tables_.inputs);
       case 1:
-        return replace(&flat_.weights);
+        return replace(&tables_.weights);
       case 2:
-        return replace(&flat_.values);
+        return replace(&tables_.values);
       case 3:
-        return replace(&flat_.buckets);
+        return replace(&tables_.buckets);
       default:
-        return replace(&flat_.ops);
+        return replace(&tables_.ops);
     }
   }
 
-  FlatGraph flat_;
+  GraphTables tables_;
   uint32_t state_;
 };
 

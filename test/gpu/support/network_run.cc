@@ -42,59 +42,6 @@ uint64_t most(uint64_t n) { return std::max<uint64_t>(n, 1); }
 
 }  // namespace
 
-FlatGraph::FlatGraph(const Graph& graph) : output(graph.output) {
-  for (const GraphInput& i : graph.inputs) inputs.push_back({i.elements, i.integers, i.shared});
-  for (const GraphWeight& w : graph.weights) {
-    stockpot_graph_weight to{};
-    to.dimensions = static_cast<uint32_t>(w.shape.size());
-    std::copy(w.shape.begin(), w.shape.end(), to.shape);
-    weights.push_back(to);
-  }
-  for (const GraphValue& v : graph.values) values.push_back({v.rows, v.columns});
-  for (const GraphOp& op : graph.ops) {
-    stockpot_graph_op to{};
-    to.kind = static_cast<uint32_t>(op.kind);
-    to.out = op.out;
-    to.x = op.x;
-    to.y = op.y;
-    to.z = op.z;
-    to.input = op.input;
-    to.weight = op.weight;
-    to.bias = op.bias;
-    to.scale_weight = op.scale_weight;
-    to.activation = static_cast<uint32_t>(op.activation);
-    to.transposed = op.transposed;
-    to.number = op.number;
-    to.number_count = static_cast<uint32_t>(op.numbers.size());
-    std::copy(op.numbers.begin(), op.numbers.end(), to.numbers);
-    to.first_bucket = static_cast<uint32_t>(buckets.size());
-    to.bucket_count = static_cast<uint32_t>(op.buckets.size());
-    buckets.insert(buckets.end(), op.buckets.begin(), op.buckets.end());
-    ops.push_back(to);
-  }
-}
-
-stockpot_network_spec FlatGraph::spec(uint32_t number, uint32_t largest_batch,
-                                      bool training) const {
-  stockpot_network_spec s{};
-  s.size = sizeof(s);
-  s.number = number;
-  s.largest_batch = largest_batch;
-  s.training = training;
-  s.input_count = static_cast<uint32_t>(inputs.size());
-  s.weight_count = static_cast<uint32_t>(weights.size());
-  s.value_count = static_cast<uint32_t>(values.size());
-  s.op_count = static_cast<uint32_t>(ops.size());
-  s.bucket_count = static_cast<uint32_t>(buckets.size());
-  s.output = output;
-  s.inputs = inputs.data();
-  s.weights = weights.data();
-  s.values = values.data();
-  s.ops = ops.data();
-  s.buckets = buckets.data();
-  return s;
-}
-
 std::vector<float> made_up_dout(const NetworkCase& c) {
   MadeUp made_up;
   std::vector<float> d(c.graph.values[c.graph.output].size() * c.batch);
@@ -120,12 +67,11 @@ Found on_processor(const NetworkCase& c, uint32_t number, uint64_t size) {
   if (wrong.empty()) wrong = executor.backward(inputs, c.batch, made_up_dout(c).data(), never);
   if (!wrong.empty()) std::printf("%s on the processor: %s\n", c.name.c_str(), wrong.c_str());
   for (size_t w = 0; w < c.weights.size(); ++w) {
-    const float* g = executor.gradient(static_cast<int32_t>(w));
-    found.gradients.emplace_back(g, g + c.weights[w].size());
+    found.gradients.push_back(executor.copy_gradient(static_cast<int32_t>(w)));
   }
   for (size_t i = 0; i < c.floats.size(); ++i) {
-    const float* g = executor.input_gradient(static_cast<int32_t>(i));
-    if (g) found.gradients.emplace_back(g, g + c.floats[i].size());
+    std::vector<float> g = executor.copy_input_gradient(static_cast<int32_t>(i));
+    if (!g.empty()) found.gradients.push_back(std::move(g));
   }
   return found;
 }
@@ -133,10 +79,9 @@ Found on_processor(const NetworkCase& c, uint32_t number, uint64_t size) {
 OnDevice::OnDevice(Device& device, const NetworkCase& c, uint32_t number, uint32_t largest_batch,
                    bool training, uint64_t activation_bytes)
     : device_(device), case_(c) {
-  const FlatGraph flat(c.graph);
-  stockpot_network_spec spec = flat.spec(number, largest_batch, training);
-  spec.activation_bytes = activation_bytes;
-  network_ = Device::Network(device, spec);
+  const GraphTables tables(c.graph);
+  network_ =
+      Device::Network(device, tables.spec(number, largest_batch, training, activation_bytes));
   for (uint32_t w = 0; w < c.weights.size(); ++w) {
     const auto [address, dtype] = network_.weight(w);
     const std::vector<uint8_t> bytes = converted(c.weights[w], dtype);

@@ -1,22 +1,10 @@
 #pragma once
 // Running a NetworkCase on the processor and on a device.
 #include "../../../native/backend/device.h"
+#include "../../../native/stream/graph_tables.h"
 #include "network_cases.h"
 
 namespace stockpot::test {
-
-// The graph as the tables of stockpot_network_spec.
-struct FlatGraph {
-  explicit FlatGraph(const Graph& graph);
-  stockpot_network_spec spec(uint32_t number, uint32_t largest_batch, bool training) const;
-
-  std::vector<stockpot_graph_input> inputs;
-  std::vector<stockpot_graph_weight> weights;
-  std::vector<stockpot_graph_value> values;
-  std::vector<stockpot_graph_op> ops;
-  std::vector<int32_t> buckets;
-  int32_t output;
-};
 
 // Of a forward pass and, where it was wanted, a backward pass.
 struct Found {
