@@ -118,6 +118,17 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
   }
   return bits;
 }
+template <class T>
+unsigned __match_any_sync(unsigned mask, T v) {
+  const uint8_t* all = emulator::exchange(mask, &v, sizeof(T));
+  unsigned bits = 0;
+  for (unsigned l = 0; l < 32; ++l) {
+    if ((mask >> l & 1) && std::memcmp(all + l * emulator::kMost, &v, sizeof(T)) == 0) {
+      bits |= 1u << l;
+    }
+  }
+  return bits;
+}
 inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 
 template <class T>

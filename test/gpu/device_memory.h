@@ -31,12 +31,14 @@ class DeviceArray {
   T* data() const { return data_; }
   void set(const std::vector<T>& from) {
     CHECK(from.size() == size_);
+    if (size_ == 0) return;
     CHECK(cudaMemcpyAsync(data_, from.data(), size_ * sizeof(T), cudaMemcpyHostToDevice, nullptr) ==
           cudaSuccess);
     CHECK(cudaStreamSynchronize(nullptr) == cudaSuccess);
   }
   std::vector<T> get() const {
     std::vector<T> to(size_);
+    if (size_ == 0) return to;
     CHECK(cudaMemcpyAsync(to.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost, nullptr) ==
           cudaSuccess);
     CHECK(cudaStreamSynchronize(nullptr) == cudaSuccess);

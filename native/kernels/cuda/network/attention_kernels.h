@@ -17,7 +17,7 @@ cudaError_t attention_matrix(const Attention&, T* out, float* log_sums, cudaStre
 // delta: [examples, groups, heads, queries], Σ dout · out of each row and head. tables: partial
 // sums of dtable, [attention_parts, buckets] an example and head.
 struct Backward {
-  const AttentionGradient& gradient;
+  AttentionGradient gradient;
   const float* delta;
   float* tables;
 };
