@@ -83,6 +83,11 @@ stage_test() {
   for test in "$kernels"/*_test; do
     timeout 200 "$test" || status=$?
   done
+  timeout 300 "$build/network_tests" "$library" --json "$out/networks.json" "${options[@]}" || status=$?
+  # Checkpoints' networks, written by scripts/dump_network.mjs where Node is.
+  for test in ${NETWORK_CASES:-}; do
+    timeout 200 "$build/network_tests" "$library" --case "$test" || status=$?
+  done
   return "$status"
 }
 
@@ -91,6 +96,7 @@ stage_sanitize() {
   local tool status=0
   for tool in memcheck racecheck; do
     timeout 200 compute-sanitizer --tool "$tool" --error-exitcode 9 "$build/gpu_tests" "$library" --small || status=$?
+    timeout 200 compute-sanitizer --tool "$tool" --error-exitcode 9 "$build/network_tests" "$library" --small || status=$?
   done
   return "$status"
 }

@@ -225,6 +225,8 @@ TrainingPlan plan_training(const Graph& graph, size_t segments, const PlanUnits&
     if (const uint64_t kept = kept_size(graph, op, units)) {
       before[i] = items.size();
       items.push_back({kept, again[i], back[i]});
+      // The operation is run again for it, and writes its output too, which may have been kept.
+      until(second[op.out], again[i]);
     }
     // To compute the probabilities again.
     if (op.kind == OpKind::kAttention && units.log_sum) until(second[op.out], back[i]);

@@ -4,15 +4,15 @@
 
 namespace stockpot {
 
-GraphTables::GraphTables(const Graph& graph) : output_(graph.output) {
-  for (const GraphInput& i : graph.inputs) inputs_.push_back({i.elements, i.integers, i.shared});
+GraphTables::GraphTables(const Graph& graph) : output(graph.output) {
+  for (const GraphInput& i : graph.inputs) inputs.push_back({i.elements, i.integers, i.shared});
   for (const GraphWeight& w : graph.weights) {
     stockpot_graph_weight weight{};
     weight.dimensions = static_cast<uint32_t>(std::min<size_t>(w.shape.size(), 8));
     std::copy_n(w.shape.begin(), weight.dimensions, weight.shape);
-    weights_.push_back(weight);
+    weights.push_back(weight);
   }
-  for (const GraphValue& v : graph.values) values_.push_back({v.rows, v.columns});
+  for (const GraphValue& v : graph.values) values.push_back({v.rows, v.columns});
   for (const GraphOp& op : graph.ops) {
     stockpot_graph_op o{};
     o.kind = static_cast<uint32_t>(op.kind);
@@ -29,10 +29,10 @@ GraphTables::GraphTables(const Graph& graph) : output_(graph.output) {
     o.number = op.number;
     o.number_count = static_cast<uint32_t>(std::min<size_t>(op.numbers.size(), 8));
     std::copy_n(op.numbers.begin(), o.number_count, o.numbers);
-    o.first_bucket = static_cast<uint32_t>(buckets_.size());
+    o.first_bucket = static_cast<uint32_t>(buckets.size());
     o.bucket_count = static_cast<uint32_t>(op.buckets.size());
-    buckets_.insert(buckets_.end(), op.buckets.begin(), op.buckets.end());
-    ops_.push_back(o);
+    buckets.insert(buckets.end(), op.buckets.begin(), op.buckets.end());
+    ops.push_back(o);
   }
 }
 
@@ -44,17 +44,17 @@ stockpot_network_spec GraphTables::spec(uint32_t number, uint32_t largest_batch,
   s.largest_batch = largest_batch;
   s.training = training;
   s.activation_bytes = activation_bytes;
-  s.input_count = static_cast<uint32_t>(inputs_.size());
-  s.weight_count = static_cast<uint32_t>(weights_.size());
-  s.value_count = static_cast<uint32_t>(values_.size());
-  s.op_count = static_cast<uint32_t>(ops_.size());
-  s.bucket_count = static_cast<uint32_t>(buckets_.size());
-  s.output = output_;
-  s.inputs = inputs_.data();
-  s.weights = weights_.data();
-  s.values = values_.data();
-  s.ops = ops_.data();
-  s.buckets = buckets_.data();
+  s.input_count = static_cast<uint32_t>(inputs.size());
+  s.weight_count = static_cast<uint32_t>(weights.size());
+  s.value_count = static_cast<uint32_t>(values.size());
+  s.op_count = static_cast<uint32_t>(ops.size());
+  s.bucket_count = static_cast<uint32_t>(buckets.size());
+  s.output = output;
+  s.inputs = inputs.data();
+  s.weights = weights.data();
+  s.values = values.data();
+  s.ops = ops.data();
+  s.buckets = buckets.data();
   return s;
 }
 

@@ -67,8 +67,8 @@ bool overlapping(const GraphOp& op) {
 std::string unsuited(const Graph& graph, const GraphOp& op, bool training) {
   if (op.kind == OpKind::kAttention) {
     const int64_t width = op.numbers[4];
-    if (width % 8 || width > kWidestHead) {
-      return "has heads " + std::to_string(width) + " wide; a device takes multiples of 8 up to " +
+    if (width > kWidestHead) {
+      return "has heads " + std::to_string(width) + " wide; a device takes up to " +
              std::to_string(kWidestHead);
     }
     if (training && overlapping(op)) return "has operands that share columns of one value";
