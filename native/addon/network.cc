@@ -227,7 +227,7 @@ Napi::Value plan_on_device(Napi::Env env, const Graph& graph, uint32_t batch,
   try {
     sizes = Device::Network::sizes(
         *on.device, tables.spec(on.number, batch, training,
-                    training ? activation_bytes(floats_of(env, floats), batch) : 0));
+                                training ? activation_bytes(floats_of(env, floats), batch) : 0));
   } catch (const DeviceError& e) {
     throw device_error(env, e);
   }
