@@ -25,11 +25,13 @@ void embeddings(Number number, uint64_t examples, uint64_t each, uint64_t column
   for (size_t i = 0; i < ids.size(); ++i)
     ids[i] = static_cast<int32_t>(i % 3 ? 17 : (i * 29 + i / 7) % 51);  // 50 is beyond the table
   Doubles wanted = to_doubles(table), magnitude(table.size());
+  Floats chains(table.size());
   for (uint64_t r = 0; r < rows; ++r) {
     const auto id = static_cast<size_t>(std::min(ids[shared ? r % each : r], 49));
     for (uint64_t c = 0; c < columns; ++c) {
       wanted[id * columns + c] += dy[r * columns + c];
       magnitude[id * columns + c] += std::fabs(dy[r * columns + c]);
+      chains[id * columns + c] += dy[r * columns + c];
     }
   }
   const auto results = run_all_ways(number, name, [&](const Room& room) {
@@ -41,6 +43,10 @@ void embeddings(Number number, uint64_t examples, uint64_t each, uint64_t column
     return out;
   });
   judge(Number::kF32, name, results[0], wanted, [&](size_t i) { return 8 * kUnit * magnitude[i]; });
+  if (rows > 8) return;
+  // One part: rows of an id are added in their order.
+  for (size_t i = 0; i < chains.size(); ++i) chains[i] += table[i];
+  judge_bits(Number::kF32, name, results[0], chains);
 }
 
 void added_rows(Number number, uint64_t examples, uint64_t each, uint64_t columns) {
@@ -263,6 +269,7 @@ void likelihood(Number number, uint64_t vocabulary, bool add) {
 int main() {
   for (Number number : kNumbers) {
     embeddings(number, 1, 1, 8, false);
+    embeddings(number, 2, 4, 24, false);
     embeddings(number, 4, 77, 40, false);
     embeddings(number, 5, 20, 7, true);
     embeddings(number, 1, 2500, 8, false);  // parts of 16 rows, runs over many of them
