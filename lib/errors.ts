@@ -40,6 +40,7 @@ export interface Mismatch {
   message: string;
 }
 
+/** What a {@link StockpotError} knows beside its code and message. */
 export interface ErrorInfo {
   /** Path of the file that is at fault, as it was given. */
   file?: string;

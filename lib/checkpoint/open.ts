@@ -10,6 +10,7 @@ import { SNIFF_BYTES, sniff } from './sniff.js';
 import { codeOf } from './system_error.js';
 import type { Checkpoint, CheckpointFile, CheckpointFormat, TensorEntry } from './types.js';
 
+/** How a checkpoint is opened. */
 export interface OpenOptions {
   /** The dict inside a wrapped PyTorch checkpoint, as a dotted path. */
   key?: string;
