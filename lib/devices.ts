@@ -3,6 +3,7 @@ import { type CudaDevice, probeCuda } from './cuda.js';
 import { native } from './native.js';
 import { version } from './version.js';
 
+/** What can be computed on here. */
 export interface Devices {
   stockpot: string;
   node: string;

@@ -8,6 +8,7 @@ import { bringNamesTogether, type Renamed } from './merge/names.js';
 import type { PlannedTensor } from './merge/plan.js';
 import type { RunOptions } from './progress.js';
 
+/** How a tensor that both checkpoints have differs: in type, shape or elements. */
 export interface TensorDifference {
   name: string;
   /** What differs: the type, the shape, or elements. */
@@ -21,6 +22,7 @@ export interface TensorDifference {
   rms: number | null;
 }
 
+/** How two checkpoints differ. */
 export interface Difference {
   a: string;
   b: string;

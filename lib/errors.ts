@@ -40,6 +40,7 @@ export interface Mismatch {
   message: string;
 }
 
+/** What a {@link StockpotError} knows beside its code and message. */
 export interface ErrorInfo {
   /** Path of the file that is at fault, as it was given. */
   file?: string;
@@ -50,6 +51,22 @@ export interface ErrorInfo {
   /** What the user can do about it; one sentence. */
   remedy?: string;
   cause?: unknown;
+}
+
+/** Most characters of a message: names and values out of files may be of any length. */
+const LONGEST = 8000;
+
+const LINE_ENDS: Readonly<Record<string, string>> = {
+  '\n': '\\n',
+  '\r': '\\r',
+  '\u2028': '\\u2028',
+  '\u2029': '\\u2029',
+};
+
+/** Names out of files may hold line ends, too. */
+function oneLine(message: string): string {
+  const short = message.length > LONGEST ? `${message.slice(0, LONGEST)}…` : message;
+  return short.replace(/[\n\r\u2028\u2029]/g, (c) => LINE_ENDS[c] as string);
 }
 
 /**
@@ -64,7 +81,7 @@ export class StockpotError extends Error {
   readonly remedy: string | undefined;
 
   constructor(code: ErrorCode, message: string, info: ErrorInfo = {}) {
-    super(message, info.cause === undefined ? undefined : { cause: info.cause });
+    super(oneLine(message), info.cause === undefined ? undefined : { cause: info.cause });
     this.name = 'StockpotError';
     this.code = code;
     this.file = info.file;

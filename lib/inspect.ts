@@ -13,6 +13,7 @@ export interface InspectOptions extends OpenOptions, RunOptions {
   hash?: boolean;
 }
 
+/** What a checkpoint holds. */
 export interface Inspection {
   path: string;
   format: string;

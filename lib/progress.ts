@@ -18,6 +18,7 @@ export interface Progress {
   steps?: { done: number; all: number };
 }
 
+/** Told of progress, at most some times a second. */
 export type OnProgress = (progress: Progress) => void;
 
 /** What every long call takes. */

@@ -15,6 +15,7 @@ import { type OutputDType, type PlannedTensor, planTensors } from './merge/plan.
 import { resolveWeights } from './merge/weights.js';
 import type { RunOptions } from './progress.js';
 
+/** What could be proved of a soup, and what not. */
 export interface Verification {
   soup: string;
   /** The soup is bit for bit what its record says, as far as the ingredients are the recorded ones (see `unproved`). */

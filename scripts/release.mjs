@@ -57,6 +57,7 @@ for (const platform of PLATFORMS) {
 const library = 'packages/cuda/linux-x64/libstockpot-cuda.so';
 if (existsSync(library)) wrong.push(...checkNeeds(library).map((why) => `${library} ${why}`));
 else missing.push(`${library} (scripts/cuda_release.sh)`);
+if (!existsSync('docs/api/README.md')) missing.push('docs/api (npm run docs)');
 for (const name of files) {
   if (!existsSync(name)) (name === 'prebuilds' ? missing : wrong).push(`${name}, which is packed`);
 }

@@ -16,6 +16,7 @@ import type { Sections } from './run_file.js';
 /** Of data that is read from files. */
 type Paths = string | readonly string[];
 
+/** As of compare, and of the analyses that run beside it. */
 export interface EverythingOptions extends CompareOptions {
   data: Paths;
   test?: Paths;

@@ -39,6 +39,7 @@ export interface Mark extends PlanePoint, Score {
   distance: number;
 }
 
+/** Loss and accuracy on a grid in the plane through three checkpoints; coordinates in units of the weights' norm. */
 export interface Landscape {
   /** The base and the two ingredients: paths as given. */
   checkpoints: string[];

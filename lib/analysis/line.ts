@@ -19,9 +19,11 @@ export interface LineOptions
   grid?: number;
   /** How far the line reaches beyond its ends, as a share of its length. 0 by default. */
   margin?: number;
+  /** Told of each point as it is evaluated. */
   onPoint?: (point: LinePoint) => void;
 }
 
+/** One point of the line: `alpha` 0 is the first checkpoint, 1 the second. */
 export interface LinePoint {
   /** (1 − alpha) · the first checkpoint + alpha · the second. */
   alpha: number;
@@ -29,6 +31,7 @@ export interface LinePoint {
   scores: Record<string, Score>;
 }
 
+/** Loss and accuracy on the line between two checkpoints, on one or more data sets. */
 export interface Line {
   /** Paths as given. */
   checkpoints: string[];

@@ -17,6 +17,7 @@ export interface Sections {
   gap?: GapInput;
 }
 
+/** The document of `compare -o`, as it lies on disk. */
 export interface RunFile {
   /** Version that wrote it. */
   stockpot: string;

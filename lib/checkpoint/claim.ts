@@ -2,7 +2,7 @@ import { constants, type Stats } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { native } from '../native.js';
-import { codeOf } from './writing.js';
+import { codeOf } from './system_error.js';
 
 // What a run writes under a temporary name is locked as long as the run lives: so another run can tell it from what a
 // killed one left, and removes only that.
@@ -57,12 +57,18 @@ export async function claim(
 ): Promise<FileHandle | 'held' | 'again'> {
   const made = await make(path, isFile, isFile ? mode & 0o666 : mode);
   if (!made) return (await removeLeft(path)) === 'held' ? 'held' : 'again';
-  const locked = lock(made);
-  const same = await isSame(path, made);
-  // Without locks, that it was not there has to do.
-  if (same && locked !== false) return made;
-  await made.close();
-  return same ? 'held' : 'again';
+  try {
+    const locked = lock(made);
+    const same = await isSame(path, made);
+    // Without locks, that it was not there has to do.
+    if (same && locked !== false) return made;
+    await made.close();
+    return same ? 'held' : 'again';
+  } catch (cause) {
+    await made.close();
+    await rm(path, { recursive: true, force: true });
+    throw cause;
+  }
 }
 
 /** Locks what is there, so that no other run takes it for left. Undefined where it cannot be opened. */

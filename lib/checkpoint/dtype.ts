@@ -20,6 +20,7 @@ export const DTYPES = [
   'BOOL',
 ] as const;
 
+/** The type of a tensor's elements, as safetensors names it. */
 export type DType = (typeof DTYPES)[number];
 
 const BYTES: Record<DType, number> = {

@@ -1,21 +1,22 @@
 import type { BigIntStats } from 'node:fs';
-import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { type Mismatch, StockpotError } from '../errors.js';
 import { isObject, parseJsonStrict } from './json.js';
 import { readPyTorch } from './pytorch/index.js';
 import { refuseQuantised } from './quantised.js';
 import { readSafetensors } from './safetensors.js';
+import { readSmallFile } from './small_file.js';
 import { SNIFF_BYTES, sniff } from './sniff.js';
+import { codeOf } from './system_error.js';
 import type { Checkpoint, CheckpointFile, CheckpointFormat, TensorEntry } from './types.js';
 
+/** How a checkpoint is opened. */
 export interface OpenOptions {
   /** The dict inside a wrapped PyTorch checkpoint, as a dotted path. */
   key?: string;
 }
 
-/** A shard index is a list of names; real ones have a few hundred kilobytes. */
-const MAX_INDEX = 100_000_000;
 const WEIGHTS = /\.(safetensors|pt|pth|bin|ckpt)$/i;
 /** What trainers put beside the weights. */
 const NO_WEIGHTS =
@@ -53,7 +54,7 @@ async function statOrRefuse(path: string) {
 
 /** The operating system's error about a file, as a StockpotError. */
 export function fileError(path: string, cause: unknown): StockpotError {
-  const code = (cause as NodeJS.ErrnoException).code;
+  const code = codeOf(cause);
   const why =
     code === 'ENOENT'
       ? 'there is no such file or folder'
@@ -71,7 +72,7 @@ export function fileError(path: string, cause: unknown): StockpotError {
                   ? 'the disk reports an error'
                   : (cause as Error).message;
   const kind = code === 'ENOENT' || code === 'ENOTDIR' ? 'NOT_FOUND' : 'IO';
-  const remedy = code === undefined ? undefined : REMEDIES[code];
+  const remedy = REMEDIES[code];
   return new StockpotError(kind, `${path}: ${why}`, { file: path, cause, remedy });
 }
 
@@ -301,13 +302,7 @@ async function readIndex(path: string): Promise<Map<string, string>> {
       file: path,
       remedy: 'Fetch or save the checkpoint again.',
     });
-  let text: string;
-  try {
-    if ((await stat(path)).size > MAX_INDEX) throw refuse('the index is larger than any real one');
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    throw cause instanceof StockpotError ? cause : fileError(path, cause);
-  }
+  const text = await readSmallFile(path);
   let value: unknown;
   try {
     value = parseJsonStrict(text);

@@ -5,7 +5,6 @@ import {
   cp,
   type FileHandle,
   lstat,
-  mkdir,
   open,
   readdir,
   realpath,
@@ -20,6 +19,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { StockpotError } from '../errors.js';
 import { native } from '../native.js';
 import { claim, hold, removeLeft } from './claim.js';
+import { makeFolders, syncFolder, syncTree } from './folders.js';
 import { fileError } from './open.js';
 import { isSideFile } from './side_files.js';
 import { guard, unguard } from './unfinished.js';
@@ -215,18 +215,28 @@ export class AtomicOutput {
 
   /** Copies a side file or folder of the donor into a folder. */
   async copy(from: string, name: string): Promise<void> {
+    const to = join(this.partial, name);
+    const { mode } = await stat(from).catch((cause) => {
+      throw fileError(from, cause);
+    });
     try {
-      const { mode } = await stat(from);
-      const to = join(this.partial, name);
       if ((mode & constants.S_IFMT) === constants.S_IFDIR)
         await cp(from, to, { recursive: true, dereference: true });
       else await copyFile(from, to);
+    } catch (cause) {
+      if (isFull(cause)) throw this.refused(cause);
+      const { code, message, remedy } = fileError(from, cause);
+      throw new StockpotError(code, `${message} (it is copied to ${this.path})`, {
+        file: from,
+        cause,
+        remedy,
+      });
+    }
+    await this.writing(async () => {
       // A copy of a read-only file is the user's own to change.
       await chmod(to, mode | 0o200);
       await syncTree(to);
-    } catch (cause) {
-      throw isFull(cause) ? this.refused(cause) : fileError(from, cause);
-    }
+    });
   }
 
   /** Puts everything in place. The native writer has synced the weights. */
@@ -237,7 +247,7 @@ export class AtomicOutput {
       await AtomicOutput.check(this.path, this.options); // what happened meanwhile?
       if (this.isFile || !(await lstatOrNull(this.target))) {
         await rename(this.partial, this.target);
-        await syncFolder(dirname(this.partial));
+        await this.inPlace('the disk may not keep it', () => syncFolder(dirname(this.partial)));
       } else {
         await this.replaceFolder();
       }
@@ -247,6 +257,18 @@ export class AtomicOutput {
     }
     await this.lock?.close();
     this.lock = undefined;
+  }
+
+  /** What is left to do when the output is in place. @throws StockpotError IO which says so */
+  private async inPlace(but: string, work: () => Promise<void>): Promise<void> {
+    await work().catch((cause) => {
+      const { message, remedy } = fileError(dirname(this.target), cause);
+      throw new StockpotError('IO', `${this.path}: is in place, but ${but}: ${message}`, {
+        file: this.path,
+        cause,
+        remedy,
+      });
+    });
   }
 
   /**
@@ -266,16 +288,11 @@ export class AtomicOutput {
           throw cause;
         });
       }
-      await syncFolder(dirname(partial)); // before what it replaces is gone
-      const left = exchanged ? partial : aside;
-      await rm(left, { recursive: true, force: true }).catch((cause) => {
-        const { message, remedy } = fileError(left, cause);
-        throw new StockpotError(
-          'IO',
-          `${this.path}: is in place, but what it replaced cannot be removed: ${message}`,
-          { file: this.path, cause, remedy },
-        );
-      });
+      // Before what it replaces is gone.
+      await this.inPlace('the disk may not keep it', () => syncFolder(dirname(partial)));
+      await this.inPlace('what it replaced cannot be removed', () =>
+        rm(exchanged ? partial : aside, { recursive: true, force: true }),
+      );
     } finally {
       await old?.close();
     }
@@ -316,44 +333,9 @@ export class AtomicOutput {
   }
 }
 
-/** Makes a folder and those above it; gives the uppermost that it made. (Node's own loops for ever in /proc.) */
-async function makeFolders(folder: string): Promise<string | undefined> {
-  const exists = () =>
-    stat(folder).then(
-      (info) => info.isDirectory(),
-      () => false,
-    );
-  if (folder === dirname(folder) || (await exists())) return undefined;
-  const above = await makeFolders(dirname(folder));
-  try {
-    await mkdir(folder);
-  } catch (cause) {
-    if (!(await exists())) throw cause; // else another run made it at the same time
-  }
-  return above ?? folder;
-}
-
 /** Names that stockpot itself gives to files of an output folder. */
 const isOwnFile = (name: string): boolean =>
   /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(name) || name === RECORD_FILE;
 
 /** The record of a soup, in its folder. */
 export const RECORD_FILE = 'soup.json';
-
-/** A file, or a folder and all that is in it. */
-async function syncTree(path: string): Promise<void> {
-  if ((await lstat(path)).isDirectory())
-    for (const name of await readdir(path)) await syncTree(join(path, name));
-  await syncFolder(path);
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, constants.O_RDONLY);
-  try {
-    await handle.sync();
-  } catch (e) {
-    if ((e as NodeJS.ErrnoException).code !== 'EINVAL') throw e; // file systems that cannot sync a folder
-  } finally {
-    await handle.close();
-  }
-}

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StockpotError } from '../errors.js';
+import { readSmallFileIfThere } from './small_file.js';
 import type { Checkpoint } from './types.js';
 
 /** Tensors that only quantised checkpoints have, by the library that makes them. */
@@ -39,7 +39,7 @@ export async function refuseQuantised(checkpoint: Checkpoint, folder?: string): 
     if (fp8 && FP8_SCALE.test(name)) throw refuse('fp8 with scales', name);
   }
   if (folder === undefined) return;
-  const config = await readFile(join(folder, 'config.json'), 'utf8').catch(() => '{}');
+  const config = (await readSmallFileIfThere(join(folder, 'config.json'))) ?? '';
   if (/"quantization_config"\s*:\s*\{/.test(config))
     throw refuse('config.json has a quantization_config');
 }

@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StockpotError } from '../errors.js';
-import { isObject } from './json.js';
+import { isObject, parseJsonStrict } from './json.js';
 import { RECORD_FILE } from './output.js';
+import { readSmallFileIfThere } from './small_file.js';
 import type { Checkpoint } from './types.js';
 
 /** One ingredient as the soup remembers it. */
@@ -36,10 +36,10 @@ export const METADATA_KEY = 'stockpot';
 export async function readRecord(checkpoint: Checkpoint): Promise<SoupRecord | null> {
   const text =
     checkpoint.metadata[METADATA_KEY] ??
-    (await readFile(join(checkpoint.path, RECORD_FILE), 'utf8').catch(() => undefined));
+    (await readSmallFileIfThere(join(checkpoint.path, RECORD_FILE)));
   if (text === undefined) return null;
   try {
-    const value: unknown = JSON.parse(text);
+    const value = parseJsonStrict(text);
     if (isRecord(value)) return value;
   } catch {}
   throw new StockpotError('FORMAT', `${checkpoint.path}: its record of the soup is damaged`, {

@@ -1,7 +1,8 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { StockpotError } from '../errors.js';
 import { fileError } from './open.js';
+import { readSmallFile } from './small_file.js';
 
 /** Configurations, tokenizers and image processors, as transformers, timm, open_clip and sentence-transformers name them. */
 const NAMES = new Set([
@@ -71,9 +72,7 @@ const FLOATS = 'float64|float32|float16|bfloat16|float8_\\w+';
  * Everything else stays byte for byte. With `keep`, only fp8 changes: its mean is written as bf16.
  */
 export async function configWithDtype(path: string, dtype: string): Promise<string | null> {
-  const text = await readFile(path, 'utf8').catch((cause) => {
-    throw fileError(path, cause);
-  });
+  const text = await readSmallFile(path);
   const [from, to] =
     dtype === 'keep' ? ['float8_\\w+', TORCH_DTYPE.bf16] : [FLOATS, TORCH_DTYPE[dtype]];
   const changed = text.replace(

@@ -31,6 +31,7 @@ export interface CheckpointFile {
   readonly headerHash: string;
 }
 
+/** What a checkpoint's files are. */
 export type CheckpointFormat = 'safetensors' | 'pytorch';
 
 /** A trained network's tensors on disk, opened: structure is in memory, the elements are not. */

@@ -59,8 +59,9 @@ export class TemporaryFolder {
     }
   }
 
+  /** What cannot be removed is left for the next run, which finds it unlocked. */
   async remove(): Promise<void> {
-    await rm(this.path, { recursive: true, force: true });
+    await rm(this.path, { recursive: true, force: true }).catch(() => {});
     unguard(this.path);
     await this.lock.close();
   }

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { rename, rm } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { claim, sweep } from './claim.js';
+import { makeFolders } from './folders.js';
 import { writeError } from './writing.js';
 
 const MAKE_ROOM = 'Free some space; what was evaluated so far is kept there.';
@@ -34,7 +35,7 @@ export async function writeWhole(path: string, text: string): Promise<void> {
  * @throws StockpotError IO, NO_SPACE
  */
 export async function makeKept(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true }).catch((cause) => {
+  await makeFolders(resolve(folder)).catch((cause) => {
     throw writeError(folder, cause);
   });
   await sweep(folder, (name) => /^(learned-)?[0-9a-f]{64}\.json\.[0-9a-f]{8}\.partial$/.test(name));

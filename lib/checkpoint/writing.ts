@@ -1,16 +1,10 @@
 import type { FileHandle } from 'node:fs/promises';
-import { getSystemErrorName } from 'node:util';
 import { StockpotError } from '../errors.js';
 import { fileError } from './open.js';
+import { codeOf } from './system_error.js';
 
 /** What is said where there is no room, unless there is something better to say. */
 const MAKE_ROOM = 'Free some space or choose another place; nothing was left behind.';
-
-/** The name of a system error (ENOSPC); the addon's errors have its number only. */
-export function codeOf(cause: unknown): string {
-  const { code, errno } = cause as NodeJS.ErrnoException;
-  return code ?? (typeof errno === 'number' && errno > 0 ? getSystemErrorName(-errno) : '');
-}
 
 /** Whether writing failed because there is no more room: on the disk, in a quota, or below the limit on files' sizes. */
 export const isFull = (cause: unknown): boolean =>

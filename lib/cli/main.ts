@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { version } from '../version.js';
 import { anglesCommand } from './angles.js';
 import { compareCommand } from './compare.js';
+import { completionCommand } from './completion.js';
 import { devicesCommand } from './devices.js';
 import { diffCommand } from './diff.js';
 import { ensembleCommand } from './ensemble.js';
@@ -41,6 +42,7 @@ const COMMANDS: Record<string, (command: Command) => Command> = {
   diff: diffCommand,
   verify: verifyCommand,
   devices: devicesCommand,
+  completion: completionCommand,
 };
 
 /** The command line, without its process: parses, runs, and sets process.exitCode. */

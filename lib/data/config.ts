@@ -1,7 +1,8 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isObject, parseJsonStrict } from '../checkpoint/json.js';
 import { fileError } from '../checkpoint/open.js';
+import { readSmallFile } from '../checkpoint/small_file.js';
 import { StockpotError } from '../errors.js';
 
 /** A JSON configuration whose values are checked as they are taken. Every refusal names the file. */
@@ -14,9 +15,7 @@ export class Config {
 
   /** @throws StockpotError NOT_FOUND, IO, FORMAT */
   static async read(file: string): Promise<Config> {
-    const text = await readFile(file, 'utf8').catch((cause) => {
-      throw fileError(file, cause);
-    });
+    const text = await readSmallFile(file);
     let value: unknown;
     try {
       value = parseJsonStrict(text);

@@ -1,5 +1,6 @@
 import type { Sharp } from 'sharp';
 import { StockpotError } from '../errors.js';
+import { MOST_PIXELS } from './preparation.js';
 import type { RgbImage } from './resample.js';
 
 /** What is done to a decoded image before it is scaled. */
@@ -53,8 +54,35 @@ export async function decodeImage(bytes: Buffer, options: DecodeOptions): Promis
   if (bytes.length === 0) throw new Error('the file is empty');
   if (!isImage(bytes)) throw new Error(`it is no image that is read: ${seenIn(bytes)}`);
   const open = await sharp();
-  let image: Sharp = open(bytes, { failOn: 'error', ignoreIcc: true, sequentialRead: true });
-  const { space } = await image.metadata();
+  const image = open(bytes, {
+    failOn: 'error',
+    ignoreIcc: true,
+    sequentialRead: true,
+    limitInputPixels: MOST_PIXELS,
+  });
+  const { space, width, height } = await image.metadata();
+  const work = () => decode(image, space, options);
+  return width * height > LARGE ? inTurn(work) : work();
+}
+
+/** Pixels of an image that is decoded by itself, as several of the largest would take gigabytes. */
+const LARGE = 2 ** 24;
+
+let last: Promise<unknown> = Promise.resolve();
+
+/** Runs one piece of work after the other. */
+function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  const mine = last.then(work);
+  last = mine.catch(() => {});
+  return mine;
+}
+
+async function decode(
+  opened: Sharp,
+  space: string | undefined,
+  options: DecodeOptions,
+): Promise<RgbImage> {
+  let image = opened;
   if (options.orient) image = image.autoOrient();
   image =
     space === 'cmyk'

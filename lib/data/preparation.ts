@@ -1,6 +1,9 @@
 import type { Filter } from './filters.js';
 import type { Placement } from './resample.js';
 
+/** Pixels of an image beyond which Pillow takes it for a decompression bomb. */
+export const MOST_PIXELS = 178_956_970;
+
 /** The size an image is scaled to before the window is cut out of its middle. */
 export type Resize =
   /** To this size, whatever its shape. */
@@ -65,6 +68,9 @@ function offset(edge: number, window: number, halves: Preparation['halves']): nu
 
 /** Where an image of this size goes. @throws Error where it fits nowhere */
 export function place(p: Preparation, width: number, height: number): Placement {
+  // Between the two passes of scaling, an image has its own height and the window's width.
+  if (height * p.width > MOST_PIXELS)
+    throw new Error(`it is ${width} × ${height}, which is too tall to be scaled`);
   if (p.asIs && (width !== p.width || height !== p.height)) {
     throw new Error(
       `it is ${width} × ${height}, expected ${p.width} × ${p.height}, as images are not scaled (do_resize)`,

@@ -42,8 +42,23 @@ export async function readPreparation(model: string, config?: string): Promise<P
   );
 }
 
+/** Pixels of a network's input; no network takes images of 4096 × 4096. */
+const MOST_INPUT = 2 ** 24;
+
 /** Null where a file says nothing about images. */
 function interpret(config: Config): Preparation | null {
+  const found = preparationOf(config);
+  if (found && found.width * found.height > MOST_INPUT) {
+    throw new StockpotError(
+      'UNSUPPORTED',
+      `${config.file}: asks for images of ${found.width} × ${found.height}, larger than any network takes`,
+      { file: config.file },
+    );
+  }
+  return found;
+}
+
+function preparationOf(config: Config): Preparation | null {
   const processor = config.object('image_processor');
   if (processor) return fromTransformers(processor);
   const timm = config.object('pretrained_cfg');

@@ -11,6 +11,8 @@ const IMAGE = /^(jpg|jpeg|png|webp)$/i;
 const MEMBER = /^((?:.*\/)?[^./][^./]*)\.([^/]*)$/;
 /** No image of a held-out set is larger; an archive that says so is damaged. */
 const MAX_MEMBER = 2 ** 30;
+/** A number or a name. */
+const MAX_LABEL = 2 ** 16;
 
 /** The files of one example, as they follow one another in an archive. */
 export interface Sample {
@@ -69,16 +71,20 @@ export async function* samples(path: string, signal?: AbortSignal): AsyncGenerat
         continue;
       }
       if (size > MAX_MEMBER) throw damaged(path, `${name} would have ${size} bytes`);
-      const bytes = await buffer(entry);
+      const isImage = IMAGE.test(extension);
+      const isLabel = extension === 'cls';
+      if (isLabel && size > MAX_LABEL) throw damaged(path, `the label ${name} has ${size} bytes`);
+      if (!isImage && !isLabel) entry.resume();
+      const bytes = isImage || isLabel ? await buffer(entry) : Buffer.alloc(0);
       if (current && current.key !== key) {
         yield current;
         current = undefined;
       }
       current ??= { key };
-      if (IMAGE.test(extension)) {
+      if (isImage) {
         if (current.image) current.problem = `has two images, ${current.image.name} and ${name}`;
         current.image = { name, bytes };
-      } else if (extension === 'cls') current.label = bytes.toString('utf8').trim();
+      } else if (isLabel) current.label = bytes.toString('utf8').trim();
     }
     if ((await stat(path)).size < end) throw damaged(path, 'it is cut short');
     if (current) yield current;

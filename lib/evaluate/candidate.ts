@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Checkpoint } from '../checkpoint/types.js';
-import { TemporaryFolder } from '../checkpoint/unfinished.js';
+import { MAKE_ROOM, TemporaryFolder } from '../checkpoint/unfinished.js';
 import { toFloat32 } from '../data/numbers.js';
 import { StockpotError } from '../errors.js';
 import { type GroupWeights, groupMixture } from '../merge/groups.js';
@@ -97,7 +97,11 @@ async function inFolder<T>(
   const temporary = await TemporaryFolder.make('soup');
   try {
     const folder = join(temporary.path, 'soup');
-    await save(folder);
+    await save(folder).catch((e) => {
+      if (!(e instanceof StockpotError && e.code === 'NO_SPACE')) throw e;
+      const { code, message, file } = e;
+      throw new StockpotError(code, message, { file, cause: e, remedy: MAKE_ROOM });
+    });
     return await use(folder);
   } finally {
     await temporary.remove();

@@ -11,6 +11,7 @@ const LONGEST_LINE = 256 * 2 ** 20;
 const STDERR_BYTES = 16384;
 const STDERR_LINES = 20;
 
+/** How a program that evaluates soups is run. */
 export interface CommandOptions {
   /** Seconds that one evaluation may take; without end by default. */
   timeout?: number;

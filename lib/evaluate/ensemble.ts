@@ -10,6 +10,7 @@ export interface EnsembleOptions extends EvaluationOptions {
   greedy?: boolean;
 }
 
+/** What the mean of models' outputs reaches. */
 export interface Ensemble extends Pick<Metrics, 'n' | 'accuracy' | 'loss' | 'ece'> {
   /** Positions of the members. */
   members: number[];

@@ -13,6 +13,7 @@ export interface ModelMetrics extends Metrics {
   model: string;
 }
 
+/** What each model reaches on the same data. */
 export interface Evaluation {
   models: ModelMetrics[];
   notes: string[];

@@ -91,6 +91,7 @@ export type FunctionResult =
       metrics?: Partial<Record<Metric, number>>;
     };
 
+/** A function of yours that says how good a soup is: its metric, or loss, logits and metrics. */
 export type EvaluatorFunction = (
   soup: Candidate,
   options: EvaluateOptions,
@@ -104,6 +105,7 @@ export interface WholeEvaluator {
   evaluate: EvaluatorFunction;
 }
 
+/** What says how good a soup is: a network that stockpot runs, a graph, a program or a function. */
 export type Evaluator = ExampleEvaluator | WholeEvaluator | EvaluatorFunction;
 
 /** Whether single examples can be evaluated. */

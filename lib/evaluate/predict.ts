@@ -11,6 +11,7 @@ export interface PredictOptions extends EvaluationOptions {
   overwrite?: boolean;
 }
 
+/** Where the logits [n, classes] were written. */
 export interface Prediction {
   model: string;
   output: string;

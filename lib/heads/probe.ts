@@ -16,6 +16,7 @@ import { featuresOf, withoutClasses } from './features.js';
 import { writeHead } from './head_file.js';
 import { logisticRegression } from './logistic.js';
 
+/** How a head is fitted to a model's features. */
 export interface ProbeOptions
   extends Pick<
     EvaluationOptions,
@@ -41,6 +42,7 @@ export interface ProbeOptions
   overwrite?: boolean;
 }
 
+/** A fitted classification head, and how well it fits. */
 export interface Probe {
   model: string;
   output: string;

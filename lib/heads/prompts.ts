@@ -1,6 +1,6 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { fileError } from '../checkpoint/open.js';
+import { readSmallFile } from '../checkpoint/small_file.js';
 import { TextTokenizer } from '../data/text/tokenizer.js';
 import { StockpotError } from '../errors.js';
 
@@ -9,9 +9,7 @@ const PLACE = /\{c?\}/g;
 
 /** Lines of a file, blank ones at its end left out. @throws StockpotError FORMAT for a blank line, or none at all */
 export async function readLines(path: string, what: string): Promise<string[]> {
-  const text = await readFile(path, 'utf8').catch((cause) => {
-    throw fileError(path, cause);
-  });
+  const text = await readSmallFile(path);
   const lines = text
     .replace(/^\uFEFF/, '')
     .trimEnd()

@@ -33,6 +33,7 @@ export interface ZeroshotOptions extends RunOptions {
   dryRun?: boolean;
 }
 
+/** A classification head made of class names and prompts. */
 export interface Zeroshot {
   model: string;
   output: string;

@@ -14,6 +14,7 @@ export interface GradientCallOptions extends EvaluationOptions {
   by?: By;
 }
 
+/** The loss of a mix, in nats, and its derivatives by the coefficients and by β. */
 export interface Gradient {
   /** Mean cross-entropy of β·logits on all examples, in nats. */
   loss: number;

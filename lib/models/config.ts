@@ -1,12 +1,11 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isObject, parseJsonStrict } from '../checkpoint/json.js';
 import { fileError } from '../checkpoint/open.js';
+import { readSmallFile } from '../checkpoint/small_file.js';
 import { StockpotError } from '../errors.js';
 import type { Activation } from './graph.js';
 
-/** Configs are a few kilobytes; id2label of the largest data sets makes megabytes of some. */
-const MAX_CONFIG = 100_000_000;
 /** As transformers and timm, and as open_clip, name it. */
 const NAMES = ['config.json', 'open_clip_config.json'];
 
@@ -39,15 +38,7 @@ export async function findConfig(path: string, configOption?: string): Promise<u
 }
 
 async function readConfig(file: string): Promise<unknown> {
-  let text: string;
-  try {
-    if ((await stat(file)).size > MAX_CONFIG) {
-      throw new StockpotError('FORMAT', `${file}: larger than any real config`, { file });
-    }
-    text = await readFile(file, 'utf8');
-  } catch (cause) {
-    throw cause instanceof StockpotError ? cause : fileError(file, cause);
-  }
+  const text = await readSmallFile(file);
   let value: unknown;
   try {
     value = parseJsonStrict(text);

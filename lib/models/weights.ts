@@ -134,6 +134,7 @@ export class Weights {
 /** The longest chain of wrappers' prefixes that every name has. */
 function wrapperPrefix(checkpoint: Checkpoint): string {
   const names = [...checkpoint.tensors.keys()];
+  if (names.length === 0) return '';
   let prefix = '';
   for (;;) {
     const next = WRAPPERS.find((w) => names.every((n) => n.startsWith(prefix + w)));

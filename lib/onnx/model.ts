@@ -167,6 +167,9 @@ function readModel(bytes: Uint8Array): OnnxModel {
   return { opset, rest: Buffer.concat(rest), ...readGraph(graph) };
 }
 
+/** Far more than any graph has; each takes some hundred bytes, of two in the file. */
+const MOST_PARTS = 2 ** 20;
+
 function readGraph(bytes: Uint8Array): Omit<OnnxModel, 'opset' | 'rest'> {
   const rest: Uint8Array[] = [];
   const nodes: OnnxNode[] = [];
@@ -174,6 +177,11 @@ function readGraph(bytes: Uint8Array): Omit<OnnxModel, 'opset' | 'rest'> {
   const values: OnnxValue[] = [];
   const outputs: OnnxValue[] = [];
   for (const f of fieldsOf(bytes)) {
+    if (
+      nodes.length + initializers.length + values.length + outputs.length + rest.length >
+      MOST_PARTS
+    )
+      throw new Error(`a graph has more than ${MOST_PARTS} parts`);
     if (f.no === 1) nodes.push(readNode(f.raw, bytesOf(f)));
     else if (f.no === 5) initializers.push(readTensor(f.raw, bytesOf(f)));
     else if (f.no === 11) values.push(readValue(f.raw, bytesOf(f)));

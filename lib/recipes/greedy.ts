@@ -40,6 +40,7 @@ export interface GreedyStep {
   evaluated: number | null;
 }
 
+/** A greedy soup, and how it was chosen. */
 export interface GreedySoup extends Soup {
   /** Positions of the ingredients in the order in which they were tried. */
   order: number[];

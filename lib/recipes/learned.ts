@@ -60,6 +60,7 @@ export interface LearnedOptions extends Omit<SoupOptions, 'weights' | 'normalize
   onStep?: (step: LearnedStep) => void;
 }
 
+/** One step of the descent. */
 export interface LearnedStep {
   /** Steps taken so far, and in all. */
   step: number;
@@ -69,6 +70,7 @@ export interface LearnedStep {
   beta: number;
 }
 
+/** A learned soup: its coefficients, β, and the loss of every step. */
 export interface LearnedSoup extends Soup {
   by: By;
   /** Mixing coefficients: one an ingredient, or such a row for each group. */

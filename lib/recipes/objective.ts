@@ -34,6 +34,7 @@ export interface MixObjective {
   /** One an example. */
   readonly labels: Int32Array;
   /**
+   * Mean loss of β·logits at a mix, in nats, and its derivatives by the coefficients and by β.
    * @param examples positions of the minibatch's examples
    * @param options.next told of each group's derivatives as soon as they are known, gives the group's coefficients in the
    *   next mix. An objective that streams its ingredients may make the group's next mix in the same read; it need not

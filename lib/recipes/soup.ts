@@ -56,6 +56,7 @@ export interface SoupOptions extends MatchOptions, Allowances {
   dryRun?: boolean;
 }
 
+/** A soup that was made (or, in a dry run, would be). */
 export interface Soup {
   recipe: string;
   /** Paths as given. */

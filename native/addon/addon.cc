@@ -81,6 +81,25 @@ void check_segment(const Tables& t, const Segment& s, const Source* sources, uin
   if (s.op != Op::kMean && weighted) t.fail("weightSet", "is for means");
 }
 
+// A file that is hashed on the way has its tensors read in the order in which they lie: each block
+// waits for the one before it, and would wait for ever.
+void check_hashed(const Tables& t, const MergePlan& plan) {
+  std::vector<uint64_t> at(plan.hash_prefix.begin(), plan.hash_prefix.end());
+  std::vector<size_t> seen(plan.files.size(), SIZE_MAX);
+  for (size_t i = 0; i < plan.sources.size(); ++i) {
+    const Source& source = plan.sources[i];
+    const size_t segment = i / plan.k;
+    const uint64_t elements = plan.segments[segment].elements;
+    if (source.file < 0 || source.held || elements == 0) continue;
+    const auto file = static_cast<size_t>(source.file);
+    if (plan.hash_prefix[file] < 0) continue;
+    if (source.view || source.offset != at[file] || seen[file] == segment)
+      t.fail("hashPrefix", "is for files whose tensors are read in their order, each once");
+    at[file] += elements * byte_size(source.dtype);
+    seen[file] = segment;
+  }
+}
+
 // The weight of a network that each segment of the plan is: fields `network`, its handle, and
 // `networkWeights`.
 std::vector<int32_t> network_weights(const Tables& t, const Network& network,
@@ -165,6 +184,7 @@ MergePlan read_plan(Napi::Env env, Napi::Object spec) {
                              static_cast<int32_t>(weight_set[i])});
     check_segment(t, plan.segments[i], &plan.sources[i * plan.k], plan.k, weight_set[i] >= 0);
   }
+  check_hashed(t, plan);
   return plan;
 }
 

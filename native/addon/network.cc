@@ -150,7 +150,10 @@ GraphOp read_op(Napi::Env env, const Napi::Value& v) {
     if (r.get("bias").IsObject()) {
       const Reader bias(env, r.get("bias"));
       op.weight = bias.index("table");
-      for (double b : bias.numbers("buckets")) op.buckets.push_back(static_cast<int32_t>(b));
+      for (double b : bias.numbers("buckets")) {
+        if (!(b >= 0 && b <= INT32_MAX)) fail(env, "buckets are out of range");
+        op.buckets.push_back(static_cast<int32_t>(b));
+      }
     }
   } else if (name == "select_row") {
     op.kind = OpKind::kSelectRow;
@@ -185,10 +188,8 @@ Graph read_graph(Napi::Env env, const Napi::Value& v) {
                     values = list_of(env, r, "values"), ops = list_of(env, r, "ops");
   for (uint32_t i = 0; i < inputs.Length(); ++i) {
     const Reader input(env, inputs.Get(i));
-    uint64_t elements = 1;
-    for (uint64_t d : input.sizes("shape")) elements *= d;
-    graph.inputs.push_back(
-        {input.text("name"), input.text("dtype") == "i32", elements, input.integer("shared") != 0});
+    graph.inputs.push_back({input.text("name"), input.text("dtype") == "i32",
+                            product(input.sizes("shape")), input.integer("shared") != 0});
   }
   for (uint32_t i = 0; i < weights.Length(); ++i) {
     graph.weights.push_back({Reader(env, weights.Get(i)).sizes("shape")});

@@ -1,47 +1,26 @@
-#include "network.h"
-
-#include <initializer_list>
+#include "graph.h"
 
 namespace stockpot {
 namespace {
-
-// Of elements of a value, a weight or an input, and of all values: far beyond any network, and
-// small enough that sums of sizes stay within 64 bits.
-constexpr uint64_t kMost = uint64_t{1} << 38;
-
-// Whether n is the product of the factors, which may be anything.
-bool is_product(uint64_t n, std::initializer_list<uint64_t> factors) {
-  for (uint64_t f : factors) {
-    if (f == 0 || n % f) return false;
-    n /= f;
-  }
-  return n == 1;
-}
-
-bool too_large(const GraphWeight& w) {
-  uint64_t n = 1;
-  for (uint64_t d : w.shape) {
-    if (d > kMost / n) return true;
-    if (d > 0) n *= d;
-  }
-  return false;
-}
 
 class Checker {
  public:
   explicit Checker(const Graph& g) : g_(g), made_(g.values.size(), false) {}
 
   std::string run() {
-    uint64_t left = kMost;
+    uint64_t floats = 0;
+    const auto more = [&floats](uint64_t n) {
+      floats += n;
+      return n <= kMostFloats && floats <= kMostFloats;
+    };
     for (const GraphValue& v : g_.values) {
-      if (v.rows == 0 || v.columns == 0 || v.rows > left / v.columns) return "a value's size";
-      left -= v.size();
+      if (v.rows == 0 || v.columns == 0 || !more(times(v.rows, v.columns))) return "a value's size";
     }
     for (const GraphWeight& w : g_.weights) {
-      if (too_large(w)) return "a weight's size";
+      if (!more(w.elements())) return "a weight's size";
     }
     for (const GraphInput& i : g_.inputs) {
-      if (i.elements > kMost) return "an input's size";
+      if (!more(i.elements)) return "an input's size";
     }
     for (size_t i = 0; i < g_.ops.size(); ++i) {
       const GraphOp& op = g_.ops[i];
@@ -82,7 +61,7 @@ class Checker {
   bool numbers(const GraphOp& op, size_t n, int64_t least) const {
     if (op.numbers.size() != n) return false;
     for (int64_t v : op.numbers) {
-      if (v < least || v > static_cast<int64_t>(kMost)) return false;
+      if (v < least || v > static_cast<int64_t>(kMostFloats)) return false;
     }
     return true;
   }
@@ -96,10 +75,11 @@ class Checker {
           return "patches";
         const uint64_t c = u(op.numbers[0]), h = u(op.numbers[1]), w = u(op.numbers[2]),
                        p = u(op.numbers[3]);
-        if (!is_product(g_.inputs[op.input].elements, {c, h, w}) || h % p || w % p)
+        if (g_.inputs[op.input].elements != product({c, h, w}) || h % p || w % p)
           return "patches' image";
-        return out.rows == (h / p) * (w / p) && out.columns == c * p * p ? nullptr
-                                                                         : "patches' size";
+        return out.rows == times(h / p, w / p) && out.columns == product({c, p, p})
+                   ? nullptr
+                   : "patches' size";
       }
       case OpKind::kEmbedding:
         if (!numbers(op, 1, 0) || !input(op.input, true) || !weight(op.weight)) return "embedding";
@@ -112,14 +92,15 @@ class Checker {
       case OpKind::kAddRows:
         if (!numbers(op, 1, 0) || !ready(op.x) || !same(op.x, op.out) || !weight(op.weight))
           return "add_rows";
-        return g_.weights[op.weight].elements() / out.columns >= u(op.numbers[0]) + out.rows &&
+        return g_.weights[op.weight].elements() >=
+                           times(u(op.numbers[0]) + out.rows, out.columns) &&
                        g_.weights[op.weight].elements() % out.columns == 0
                    ? nullptr
                    : "add_rows' table";
       case OpKind::kAddRow:
         if (!numbers(op, 1, 0) || !ready(op.x) || !same(op.x, op.out) || !weight(op.weight))
           return "add_row";
-        return g_.weights[op.weight].elements() / out.columns > u(op.numbers[0])
+        return g_.weights[op.weight].elements() >= times(u(op.numbers[0]) + 1, out.columns)
                    ? nullptr
                    : "add_row's table";
       case OpKind::kAdd:
@@ -167,7 +148,7 @@ class Checker {
       case OpKind::kSimilarity:
         return ready(op.x) && input(op.input, false) && g_.inputs[op.input].shared &&
                        at(op.x).rows == out.rows &&
-                       is_product(g_.inputs[op.input].elements, {out.columns, at(op.x).columns})
+                       g_.inputs[op.input].elements == times(out.columns, at(op.x).columns)
                    ? nullptr
                    : "similarity";
       case OpKind::kLogLikelihood:
@@ -187,7 +168,7 @@ class Checker {
     const GraphWeight& w = g_.weights[op.weight];
     if (w.shape.empty() || at(op.x).rows != out.rows) return "linear's rows";
     const uint64_t rows = w.shape[0];
-    if (!is_product(w.elements(), {out.columns, at(op.x).columns})) return "linear's weight";
+    if (rows == 0 || w.elements() != times(out.columns, at(op.x).columns)) return "linear's weight";
     if (rows != (op.transposed ? at(op.x).columns : out.columns)) return "linear's weight";
     if (op.bias >= 0 && !elements(op.bias, out.columns)) return "linear's bias";
     if (op.scale_weight >= 0 && !elements(op.scale_weight, out.columns)) return "linear's scale";
@@ -202,11 +183,12 @@ class Checker {
     if (heads == 0 || groups == 0 || width == 0) return "attention's heads";
     const GraphValue &q = at(op.x), &k = at(op.y), &v = at(op.z), &out = at(op.out);
     const int32_t values[] = {op.x, op.y, op.z};
-    if (out.rows != q.rows || !is_product(out.columns, {heads, width}) || k.rows != v.rows)
-      return "attention's size";
     for (int i = 0; i < 3; ++i) {
-      if (u(op.numbers[i]) + heads * width > at(values[i]).columns) return "attention's columns";
+      if (u(op.numbers[i]) + times(heads, width) > at(values[i]).columns)
+        return "attention's columns";
     }
+    if (out.rows != q.rows || out.columns != times(heads, width) || k.rows != v.rows)
+      return "attention's size";
     const uint64_t kv_groups = op.numbers[6] ? 1 : groups;
     if (q.rows % groups || k.rows % kv_groups) return "attention's groups";
     const uint64_t lq = q.rows / groups, lk = k.rows / kv_groups;
@@ -214,7 +196,7 @@ class Checker {
       return "attention's mask";
     if (op.weight >= 0) {
       if (!weight(op.weight) || g_.weights[op.weight].shape.size() != 2 ||
-          g_.weights[op.weight].shape[1] != heads || !is_product(op.buckets.size(), {lq, lk})) {
+          g_.weights[op.weight].shape[1] != heads || op.buckets.size() != times(lq, lk)) {
         return "attention's bias";
       }
       for (int32_t b : op.buckets) {
@@ -231,25 +213,5 @@ class Checker {
 }  // namespace
 
 std::string check(const Graph& graph) { return Checker(graph).run(); }
-
-std::string check_ids(const Graph& graph, const std::vector<InputData>& inputs, uint32_t batch) {
-  for (const GraphOp& op : graph.ops) {
-    if (op.kind != OpKind::kEmbedding && op.kind != OpKind::kLogLikelihood) continue;
-    const GraphInput& input = graph.inputs[op.input];
-    const bool label = op.kind == OpKind::kLogLikelihood;
-    const int64_t most =
-        label ? static_cast<int64_t>(graph.values[op.x].columns)
-              : static_cast<int64_t>(graph.weights[op.weight].shape[0]) - op.numbers[0];
-    const uint64_t n = input.elements * (input.shared ? 1 : batch);
-    for (uint64_t i = 0; i < n; ++i) {
-      const int32_t id = inputs[op.input].integers[i];
-      if (id >= most || (id < 0 && !label)) {
-        return input.name + " holds the id " + std::to_string(id) + ", expected 0 to " +
-               std::to_string(most - 1);
-      }
-    }
-  }
-  return "";
-}
 
 }  // namespace stockpot

@@ -53,13 +53,23 @@ struct GraphInput {
   bool shared = false;
 };
 
+// Most floats of a graph's values, weights and inputs together, an example.
+constexpr uint64_t kMostFloats = uint64_t{1} << 40;
+
+// a * b, or kMostFloats + 1 where it is more than kMostFloats.
+constexpr uint64_t times(uint64_t a, uint64_t b) {
+  return b && a > kMostFloats / b ? kMostFloats + 1 : a * b;
+}
+
+inline uint64_t product(const std::vector<uint64_t>& sizes) {
+  uint64_t n = 1;
+  for (uint64_t d : sizes) n = times(n, d);
+  return n;
+}
+
 struct GraphWeight {
   std::vector<uint64_t> shape;
-  uint64_t elements() const {
-    uint64_t n = 1;
-    for (uint64_t d : shape) n *= d;
-    return n;
-  }
+  uint64_t elements() const { return product(shape); }
 };
 
 struct GraphValue {

@@ -9,7 +9,7 @@ namespace {
 bool fits(const Taps& t, size_t input) {
   if (t.length.size() != t.count() || t.weights.size() != t.count() * t.width) return false;
   for (size_t i = 0; i < t.count(); ++i) {
-    if (t.start[i] < 0 || t.length[i] < 0 || static_cast<size_t>(t.length[i]) > t.width ||
+    if (t.start[i] < 0 || t.length[i] < 1 || static_cast<size_t>(t.length[i]) > t.width ||
         static_cast<size_t>(t.start[i]) + static_cast<size_t>(t.length[i]) > input)
       return false;
   }

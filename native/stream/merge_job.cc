@@ -288,6 +288,7 @@ void MergeJob::compute_piece(Worker& w, const Piece& piece, uint8_t* out) {
 
 bool MergeJob::emit(uint32_t output, const uint8_t* data, size_t bytes, const Chunk* chunk,
                     uint64_t* offset) {
+  if (bytes == 0) return true;  // of a tensor without elements
   const int fd = plan_.outputs[output].fd;
   int error = 0;
   if (plan_.sink == SinkKind::kFile || plan_.sink == SinkKind::kPipe) {

@@ -10,12 +10,13 @@
 #include <ucontext.h>
 #endif
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
 namespace emulator {
 
-thread_local const Here* here = nullptr;
+__thread const Here* here = nullptr;
 
 namespace {
 
@@ -224,6 +225,10 @@ void run(dim3 grid, dim3 size, size_t shared_bytes, const std::function<void()>&
           t.state = State::kReady;
           t.groups.clear();
           t.open.clear();
+#if defined(__SANITIZE_ADDRESS__)
+          // The frames in which the last thread here ended never returned.
+          ASAN_UNPOISON_MEMORY_REGION(t.stack.get() + kStack - 4096, 4096);
+#endif
           t.place.start(t.stack.get(), kStack, entry);
         }
         run_block(reverse);

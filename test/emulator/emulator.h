@@ -56,7 +56,7 @@ struct Here {
   dim3 thread, block, block_size, grid_size;
 };
 // Of the running thread of the device.
-extern thread_local const Here* here;
+extern __thread const Here* here;  // not thread_local: GCC's sanitizers stumble over its wrapper
 
 // Runs body() for every thread of every block.
 void run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body);

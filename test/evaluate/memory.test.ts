@@ -5,7 +5,7 @@ import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { evaluate } from '../../lib/evaluate/evaluate.js';
 import { bytesOf } from '../../lib/evaluate/network_memory.js';
 import { type EvaluationOptions, Session } from '../../lib/evaluate/session.js';
-import { contentHash, openCheckpoint, uniform } from '../../lib/index.js';
+import { contentHash, memoryHeld, openCheckpoint, uniform } from '../../lib/index.js';
 import { native, packageRoot } from '../../lib/native.js';
 import { failure } from '../helpers/errors.js';
 import { useFolder } from '../helpers/folder.js';
@@ -73,6 +73,20 @@ async function memoryFor(batch: number): Promise<number> {
   const needed = fixed + (batch + 0.5) * perExample + held;
   return Math.ceil(Math.max((needed * 8) / 7, needed + MIB));
 }
+
+it('memoryHeld says what is held, and no more when it is given back', async () => {
+  const before = memoryHeld();
+  const session = await open();
+  expect(memoryHeld().networks).toBeGreaterThan(before.networks);
+  let buffers = 0;
+  const onProgress = () => {
+    buffers = Math.max(buffers, memoryHeld().buffers);
+  };
+  await uniform([model, model], at('held'), { memory: 2 * MIB, onProgress });
+  await session.close();
+  expect(buffers).toBeLessThanOrEqual(2 * MIB);
+  expect(memoryHeld()).toEqual(before);
+});
 
 describe('behaviour 30: memory for networks', () => {
   it('chooses as many examples at a time as fit, up to 128', async () => {

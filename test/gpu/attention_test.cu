@@ -267,8 +267,6 @@ void check(Number n, const AttentionCase& c, const Options& o = {}) {
   }
 }
 
-}  // namespace
-
 // The reference's derivatives against differences of its values: what the kernels are compared with
 // is right.
 void check_reference(const AttentionCase& c) {
@@ -297,6 +295,22 @@ void check_reference(const AttentionCase& c) {
   compare(d.table, r.dtable);
 }
 
+// A query that is no number makes its own row of its own head none, and touches no other.
+void check_nan(Number n) {
+  const AttentionCase c{1, 1, 2, 64, 70, 70};
+  AttentionData d = draw(n, c);
+  const size_t columns = size_t{c.heads} * c.width, at = 20 * columns + 64 + 3;
+  const Layout plain{columns, columns, 0};
+  const std::vector<double> before = load(n, run(n, c, d, {}).out, plain, d.q.size());
+  d.q[at] = NAN;
+  const std::vector<double> after = load(n, run(n, c, d, {}).out, plain, d.q.size());
+  for (size_t i = 0; i < after.size(); ++i) {
+    CHECK(i / 64 == at / 64 ? std::isnan(after[i]) : after[i] == before[i]);
+  }
+}
+
+}  // namespace
+
 int main() {
   check_reference({2, 1, 2, 8, 6, 7});
   check_reference({2, 2, 2, 8, 5, 7, true, false, 2, 4});
@@ -307,6 +321,7 @@ int main() {
       check(n, {1, 1, 1, width, 19, 35}, {0, 0, false, width == 256});
       if (width <= 128) check(n, {1, 1, 1, width, 66, 40});
     }
+    check_nan(n);
     // Lengths around the tiles'.
     for (const uint32_t length : {1u, 7u, 49u, 50u, 64u, 65u, 129u, 197u}) {
       check(n, {1, 1, 1, 64, length, length});

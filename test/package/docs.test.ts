@@ -3,28 +3,19 @@ import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
-  readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { blocksOf, commandsOf, documents, otherTest, read } from './blocks.js';
 import { root } from './consumer.js';
-
-const read = (name: string) => readFileSync(join(root, name), 'utf8');
-const documents = [
-  'README.md',
-  'ARCHITECTURE.md',
-  'CONTRIBUTING.md',
-  'SECURITY.md',
-  ...readdirSync(join(root, 'docs'))
-    .filter((n) => n.endsWith('.md'))
-    .map((n) => `docs/${n}`),
-];
 
 const folder = mkdtempSync(join(tmpdir(), 'stockpot-docs-'));
 const bin = join(folder, 'bin');
@@ -46,38 +37,65 @@ const shell = (cwd: string, line: string) =>
     env: { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}` },
   });
 
-/** The command lines of a document's ```sh fences that call stockpot, and the exit code that a comment announces. */
-function commands(document: string): { line: string; exit: number }[] {
-  const fences = [...document.matchAll(/^```sh\n(.*?)^```/gms)].map((m) => m[1] as string);
-  return fences
-    .flatMap((text) => text.replace(/\\\n\s*/g, '').split('\n'))
-    .filter((line) => /^(npx )?stockpot /.test(line))
-    .map((line) => ({ line, exit: Number(/# exits (\d+)/.exec(line)?.[1] ?? 0) }));
+/** A folder with what the documentation's blocks name, as in a clone and as in a user's project. */
+function prepare(cwd: string): void {
+  const digits = join(cwd, 'examples/digits');
+  for (const part of ['base', 'ingredients', 'heldout', 'test.tar', 'test-noise.tar']) {
+    cpSync(join(root, 'examples/digits', part), join(digits, part), { recursive: true });
+  }
+  const network = 'examples/own_network';
+  cpSync(join(root, network), join(cwd, network), { recursive: true });
+  cpSync(join(digits, 'ingredients/ft00'), join(cwd, 'model-a'), { recursive: true });
+  // The bytes decide what a file is.
+  cpSync(join(digits, 'ingredients/ft01/model.safetensors'), join(cwd, 'model-b.pt'));
+  cpSync(join(digits, 'ingredients/ft02/model.safetensors'), join(cwd, 'model-c.safetensors'));
+  cpSync(join(digits, 'heldout'), join(cwd, 'held-out'), { recursive: true });
+  mkdirSync(join(cwd, 'node_modules'));
+  symlinkSync(root, join(cwd, 'node_modules/stockpot'));
 }
 
-describe('commands in the documentation', () => {
+describe('code blocks of the documentation', () => {
   const written = documents
-    .map((name) => ({ name, lines: commands(read(name)) }))
-    .filter(({ lines }) => lines.length > 0);
+    .map((name) => ({ name, text: read(name) }))
+    .map(({ name, text }) => ({ name, blocks: blocksOf(text), other: otherTest(text) }))
+    .filter(({ blocks }) => blocks.length > 0);
+  const run = written
+    .filter(({ other }) => other === undefined)
+    .map(({ name, blocks }) => ({ name, blocks: blocks.filter((b) => b.reason === undefined) }))
+    .filter(({ blocks }) => blocks.length > 0);
 
   test('are found', () => {
-    expect(written.map((d) => d.name)).toEqual(
-      expect.arrayContaining(['README.md', 'docs/cli.md']),
-    );
+    expect(run.map((d) => d.name)).toEqual(expect.arrayContaining(['README.md', 'docs/cli.md']));
+    for (const { other } of written) if (other) expect(existsSync(join(root, other))).toBe(true);
   });
 
-  test.each(written)('run as pasted: $name', ({ name, lines }) => {
+  test('are run, or say why not', () => {
+    for (const { name, blocks } of run) {
+      const languages = blocks.map((b) => b.language);
+      expect(languages, name).toEqual(languages.map((l) => (l === 'js' ? 'js' : 'sh')));
+    }
+    const skipped = written.flatMap(({ name, blocks }) =>
+      blocks.flatMap((b) => (b.reason === undefined ? [] : [`${name}: ${b.reason}`])),
+    );
+    expect(skipped.filter((line) => /: .{10}/.exec(line) === null)).toEqual([]);
+    console.log(`blocks that are not run here:\n${skipped.join('\n')}`);
+  });
+
+  test.each(run)('run as pasted: $name', ({ name, blocks }) => {
     const cwd = join(folder, name.replace(/\W/g, '-'));
-    const digits = join(cwd, 'examples/digits');
-    for (const part of ['base', 'ingredients', 'heldout', 'test.tar', 'test-noise.tar']) {
-      cpSync(join(root, 'examples/digits', part), join(digits, part), { recursive: true });
-    }
-    const network = 'examples/own_network';
-    cpSync(join(root, network), join(cwd, network), { recursive: true });
-    for (const { line, exit } of lines) {
-      const r = shell(cwd, line);
-      expect(r.status, `${line}\n${r.stdout}${r.stderr}`).toBe(exit);
-    }
+    prepare(cwd);
+    blocks.forEach((block, i) => {
+      if (block.language === 'js') {
+        writeFileSync(join(cwd, `block${i}.mjs`), block.text);
+        const r = shell(cwd, `node block${i}.mjs`);
+        expect(r.status, `${block.text}\n${r.stdout}${r.stderr}`).toBe(0);
+        return;
+      }
+      for (const { line, exit } of commandsOf(block)) {
+        const r = shell(cwd, line);
+        expect(r.status, `${line}\n${r.stdout}${r.stderr}`).toBe(exit);
+      }
+    });
   });
 });
 
@@ -123,6 +141,7 @@ describe('docs/cli.md', () => {
     diff: ['diff examples/digits/base examples/digits/base --json'],
     verify: ['verify soup --json'],
     devices: ['devices --json'],
+    completion: ['completion bash --json'],
     greedy: ['greedy examples/digits/base --data examples/digits/heldout -o greedy --json'],
     learned: [
       'learned examples/digits/base --data examples/digits/heldout --steps 1 -o learned --json',
@@ -178,12 +197,25 @@ describe('docs/cli.md', () => {
     expect(sorted(documented)).toEqual(sorted(fields));
   });
 
-  test('has every error code', () => {
-    const codes = [...read('lib/errors.ts').matchAll(/^ {2}\| '([A-Z_]+)'/gm)].map((m) => m[1]);
-    const documented = cells(sections.get('Error codes') as string, /[A-Z_]+/g);
+  test('and docs/troubleshooting.md have every error code', () => {
+    const all = (document: string, pattern: RegExp) =>
+      [...read(document).matchAll(pattern)].map((m) => m[1] as string);
+    const codes = all('lib/errors.ts', /^ {2}\| '([A-Z_]+)'/gm);
     expect(codes.length).toBeGreaterThan(10);
-    expect(sorted(documented)).toEqual(sorted(codes as string[]));
+    expect(sorted(cells(sections.get('Error codes') as string, /[A-Z_]+/g))).toEqual(sorted(codes));
+    expect(sorted(all('docs/troubleshooting.md', /^## ([A-Z_]+)$/gm))).toEqual(sorted(codes));
   });
+
+  test('docs/README.md leads to every guide', () => {
+    const index = read('docs/README.md');
+    const guides = documents.filter((n) => /^docs\/(?!README)/.test(n));
+    expect(guides.filter((n) => !index.includes(`](${n.slice(5)})`))).toEqual([]);
+  });
+});
+
+test('docs/benchmarks.md is made of the committed results', () => {
+  const r = shell(root, 'node scripts/benchmarks_page.mjs --check');
+  expect(r.status, r.stderr).toBe(0);
 });
 
 test.each(documents)('links of %s lead somewhere', (name) => {

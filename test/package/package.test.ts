@@ -129,7 +129,7 @@ describe('the packed package', () => {
     consumer.write('readme.mjs', code as string);
     const r = consumer.node('readme.mjs');
     expect(r.stdout, r.stderr).toMatch(/^[0-9a-f]{64} \d+ [\d.]+ true\n$/);
-    rmSync(into('soup'), { recursive: true });
+    rmSync(into('mean'), { recursive: true });
   });
 
   test('brings the stockpot command', () => {

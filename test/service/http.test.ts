@@ -340,6 +340,17 @@ describe('limits', () => {
     for (const id of taken) await service.json(`/v1/jobs/${id}/cancel`, { method: 'POST' });
   });
 
+  test('of memory', async () => {
+    const small = await new Service({ SOUPS_MEMORY: '1MiB' }).start();
+    try {
+      const { state, error } = await small.over(await small.submitted(learned));
+      expect([state, error.code]).toEqual(['failed', 'MEMORY']);
+      expect((await small.over(await small.submitted(uniform))).state).toBe('done');
+    } finally {
+      await small.remove();
+    }
+  });
+
   test('of requests a minute, by token', async () => {
     const slow = await new Service({ SOUPS_RATE: '3' }).start();
     try {

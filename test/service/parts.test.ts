@@ -1,6 +1,7 @@
 // The service's parts, in this process.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { STATUS_CODES } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -8,6 +9,7 @@ import { StockpotError } from '../../dist/index.js';
 import { EventLog, stream } from '../../examples/service/src/events.js';
 import { Jobs } from '../../examples/service/src/jobs.js';
 import { Journal } from '../../examples/service/src/journal.js';
+import { problemOf } from '../../examples/service/src/problem.js';
 import { readSettings, SETTINGS } from '../../examples/service/src/settings.js';
 import { root } from '../helpers/cli.js';
 import type { Json } from './service.js';
@@ -123,6 +125,26 @@ describe('a log of events', () => {
   });
 });
 
+test('problems say what is wrong, and of whom', () => {
+  const full = Object.assign(new Error('ENOSPC: write /secret'), { code: 'ENOSPC' });
+  expect(problemOf(full)).toMatchObject({ status: 507, code: 'NO_SPACE' });
+  expect(problemOf(new Error('secret'))).toMatchObject({ status: 500, code: 'INTERNAL' });
+  const statuses = { MISMATCH: 422, FORMAT: 422, MEMORY: 503, NO_SPACE: 507, IO: 500 } as const;
+  for (const [code, status] of Object.entries(statuses)) {
+    const info = { file: 'f', details: [{ message: 'm' }], remedy: 'r' };
+    const problem = problemOf(new StockpotError(code as keyof typeof statuses, 'what', info));
+    expect(problem).toEqual({
+      type: `urn:problem-type:stockpot:${code.toLowerCase().replace('_', '-')}`,
+      title: STATUS_CODES[status],
+      status,
+      detail: 'what',
+      code,
+      ...info,
+    });
+  }
+  expect(JSON.stringify([problemOf(full), problemOf(new Error('secret'))])).not.toContain('secret');
+});
+
 describe('the queue', () => {
   const memory = () => new StockpotError('MEMORY', 'not enough memory');
   const request = { recipe: 'uniform', ingredients: ['/x'] };
@@ -172,6 +194,21 @@ describe('the queue', () => {
     expect(await ended(jobs, ids)).toEqual(ids.map(() => 'done'));
     expect(alone).toEqual([1, 1]);
     await jobs.drain();
+  });
+
+  test('takes no job that cannot be written down, and none after it was told to stop', async () => {
+    const { jobs } = await open(async () => {});
+    writeFileSync(join(folder, 'a file'), '');
+    const { folder: good } = jobs.journal;
+    jobs.journal.folder = join(folder, 'a file');
+    await expect(jobs.submit(request, 'key')).rejects.toThrow('ENOTDIR');
+    jobs.journal.folder = good;
+    expect(jobs.list({ limit: 9, state: undefined, before: undefined }).jobs).toEqual([]);
+    const { fresh } = await jobs.submit(request, 'key');
+    expect(fresh).toBe(true);
+    await jobs.drain();
+    await expect(jobs.submit(request)).rejects.toMatchObject({ status: 503, code: 'STOPPING' });
+    expect(jobs.count('queued') + jobs.count('done')).toBe(1);
   });
 
   test('fails a job that has not enough memory alone', async () => {

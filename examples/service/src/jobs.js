@@ -160,7 +160,11 @@ export class Jobs {
         files: [],
         error: null,
       };
-      await this.journal.write(job);
+      await this.journal.write(job).catch(async (e) => {
+        // Not taken: nothing stays.
+        await this.journal.remove(job.id).catch(() => {});
+        throw e;
+      });
       this.#add(job);
       // After the answer; and what a service that stops meanwhile has accepted, the next one will do.
       setImmediate(() => this.#start());

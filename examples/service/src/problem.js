@@ -16,9 +16,13 @@ export class Refusal extends Error {
 /** HTTP statuses of stockpot's error codes; the others are faults of what was asked for: 422. */
 const STATUS = { MEMORY: 503, ABORTED: 503, NO_SPACE: 507, IO: 500, NATIVE: 500, OUTPUT: 500 };
 
+/** An error of the system about the disk that the journal lies on. */
+const isFull = (e) => ['ENOSPC', 'EDQUOT'].includes(e.code);
+
 /** What went wrong, as it is kept with a job and put into problems. */
 export function describeError(e) {
   if (e instanceof Refusal) return { code: e.code, message: e.message, ...e.more };
+  if (isFull(e)) return { code: 'NO_SPACE', message: 'the disk is full' };
   if (!(e instanceof StockpotError))
     return { code: 'INTERNAL', message: 'an unexpected error; the log has it' };
   const { code, message, file, tensor, details, remedy } = e;
@@ -48,6 +52,7 @@ const problem = (status, { code, message, ...more }) => ({
 export function problemOf(e) {
   if (e instanceof Refusal) return problem(e.status, describeError(e));
   if (e instanceof StockpotError) return problem(STATUS[e.code] ?? 422, describeError(e));
+  if (isFull(e)) return problem(STATUS.NO_SPACE, describeError(e));
   if (e.validation) {
     const errors = e.validation.map((v) => ({
       pointer: `${e.validationContext === 'body' ? '#' : e.validationContext}${v.instancePath}`,

@@ -8,6 +8,7 @@ import type { SetRole } from './types.js';
 /** Labelled data: a path (or several shards), or an evaluator that runs soups on it. */
 export type ComparedData = string | readonly string[] | ExampleEvaluator;
 
+/** What is compared, on which data. */
 export interface CompareOptions extends Omit<EvaluationOptions, 'data'> {
   /** The held-out set: what recipes look at. */
   data: ComparedData;

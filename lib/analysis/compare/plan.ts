@@ -3,6 +3,7 @@ import type { Checkpoint } from '../../checkpoint/types.js';
 import { openPanel } from './open_panel.js';
 import { type CompareOptions, check, listSets, mostMixes } from './options.js';
 
+/** What a comparison would do: sets, mixes and the cost of a prediction. */
 export interface ComparisonPlan {
   ingredients: string[];
   sets: { name: string; path: string; n: number }[];

@@ -4,6 +4,7 @@ import type { ReliabilityBin } from '../calibration.js';
 /** What a set of labelled examples is for. */
 export type SetRole = 'heldout' | 'test' | 'shifted';
 
+/** How a method comes to its prediction: a model, a soup by some recipe, an ensemble, or the oracle. */
 export type MethodKind =
   | 'base'
   | 'individual'
@@ -55,6 +56,7 @@ export interface SetResult {
   reliability: { before: ReliabilityBin[]; after: ReliabilityBin[] | null };
 }
 
+/** One method: what it is made of, what a prediction costs, and how good it is on each set. */
 export interface MethodResult {
   /** Unique in a comparison. */
   id: string;
@@ -113,6 +115,7 @@ export interface SubsetRow {
   optimism: Interval;
 }
 
+/** What recipes choose on few held-out examples, and what that is worth. */
 export interface SubsetResult {
   /** Set that judges: the test set, or the held-out examples that are not in the subset. */
   judge: string;
@@ -120,6 +123,7 @@ export interface SubsetResult {
   sizes: { n: number; rows: SubsetRow[] }[];
 }
 
+/** Every method on every set, with 95 % bootstrap intervals and differences to the best individual model. */
 export interface Comparison {
   ingredients: string[];
   base: string | null;

@@ -14,8 +14,10 @@ import { loadRenderer } from './render.js';
 import { withLightColours } from './theme.js';
 
 export const REPORT_FORMATS = ['html', 'json', 'csv', 'svg'] as const;
+/** What a report is written as. */
 export type ReportFormat = (typeof REPORT_FORMATS)[number];
 
+/** How a report is written; for a soup also the data that it is measured on. */
 export interface ReportOptions extends Omit<CompareOptions, 'data' | 'soups' | 'recipes'> {
   /** By default what the output's name says, else html. */
   format?: ReportFormat;
@@ -28,6 +30,7 @@ export interface ReportOptions extends Omit<CompareOptions, 'data' | 'soups' | '
   data?: CompareOptions['data'];
 }
 
+/** What was written. */
 export interface Report {
   /** As given. */
   inputs: string[];

@@ -183,7 +183,8 @@ function damaged(path: string, cause: unknown): StockpotError {
 function columnsOf(schema: SchemaTree, metadata: FileMetaData): ParquetColumn[] {
   const features = featuresOf(metadata);
   return schema.children.map((c) => {
-    const name = c.element.name;
+    const name: unknown = c.element.name;
+    if (typeof name !== 'string') throw new Error('a column has no name');
     const feature = Object.hasOwn(features, name) ? features[name] : undefined;
     const of = isObject(feature) ? feature : {};
     const names =

@@ -8,6 +8,7 @@ export const KINDS = [
   'pixelate',
 ] as const;
 
+/** A corruption of images. */
 export type Kind = (typeof KINDS)[number];
 
 /** Whose strengths are used: those of ImageNet-C, or those of CIFAR-10-C, which are for small images. */

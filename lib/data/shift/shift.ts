@@ -26,6 +26,7 @@ export interface ShiftOptions extends RunOptions {
   dryRun?: boolean;
 }
 
+/** What a corrupted copy holds. */
 export interface Shift {
   /** As given. */
   data: string[];

@@ -2,7 +2,8 @@ import { type FileHandle, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Pack, pack } from 'tar-stream';
 import { AtomicOutput, type OutputOptions } from '../../checkpoint/output.js';
-import { codeOf, writeError } from '../../checkpoint/writing.js';
+import { codeOf } from '../../checkpoint/system_error.js';
+import { writeError } from '../../checkpoint/writing.js';
 import { type Layout, type RawImage, withExtension } from './layout.js';
 import type { Kind } from './parameters.js';
 
@@ -97,10 +98,14 @@ async function writeShards(
       await Promise.race([add(archive, `${image.name}.cls`, Buffer.from(image.label)), done]);
     }
     await finish((await writer(layout.parts.length - 1)) as (typeof writers)[number]);
-  } catch (cause) {
+  } catch (failure) {
+    // Where a file could not be written, the archive's own complaint, which comes of that, is not the reason.
+    let cause = failure;
     for (const { archive, done } of writers) {
       archive.destroy();
-      await done.catch(() => {});
+      await done.catch((e) => {
+        if (codeOf(e) !== '' && codeOf(failure) === '') cause = e;
+      });
     }
     throw codeOf(cause) === '' ? cause : writeError(target.path, cause);
   }

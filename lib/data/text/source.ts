@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises';
+import { showJson } from '../../checkpoint/json.js';
 import { fileError } from '../../checkpoint/open.js';
 import { StockpotError } from '../../errors.js';
 import type { BrokenExample } from '../examples.js';
@@ -196,5 +197,5 @@ export function labelOf(value: unknown): string | undefined {
 /** A value in a message. */
 export const show = (value: unknown): string => {
   if (value === undefined || value === null) return 'missing';
-  return typeof value === 'bigint' ? String(value) : (JSON.stringify(value) ?? '').slice(0, 40);
+  return typeof value === 'bigint' ? String(value) : showJson(value, 40);
 };

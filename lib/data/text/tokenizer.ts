@@ -1,8 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { toUSVString } from 'node:util';
 import { BPE, Unigram, WordPiece } from '@huggingface/tokenizers';
 import { isObject, parseJsonStrict } from '../../checkpoint/json.js';
-import { fileError } from '../../checkpoint/open.js';
+import { readSmallFile } from '../../checkpoint/small_file.js';
 import { StockpotError } from '../../errors.js';
 import { AddedTokens, isId, readAddedTokens } from './added_tokens.js';
 import { normaliser } from './normalisers.js';
@@ -39,9 +38,7 @@ export class TextTokenizer {
 
   /** @throws StockpotError NOT_FOUND, IO, FORMAT; UNSUPPORTED where it has a step that is not known */
   static async read(file: string): Promise<TextTokenizer> {
-    const text = await readFile(file, 'utf8').catch((cause) => {
-      throw fileError(file, cause);
-    });
+    const text = await readSmallFile(file);
     let json: unknown;
     try {
       json = parseJsonStrict(text);

@@ -1,8 +1,13 @@
 #pragma once
 // softmax(scale · q·kᵀ + bias + masks)·v for each example, group and head, forward and backward,
 // tile by tile: no matrix of queries by keys is stored (Dao et al. 2022, "FlashAttention",
-// algorithm 1; Dao 2023, "FlashAttention-2"). Head widths are multiples of 8 up to 256. float32 is
-// computed in float32 throughout; bfloat16 and float16 multiply on tensor cores and sum in float32.
+// algorithm 1; Dao 2023, "FlashAttention-2"). Head widths go up to 256, beyond which
+// cudaErrorInvalidValue is returned; rows that begin at multiples of 16 bytes (widths of multiples
+// of 8) are read and written 16 bytes at a time, others element by element. float32 is computed in
+// float32 throughout; bfloat16 and float16 multiply on tensor cores and sum in float32, with
+// probabilities and the derivatives by scores rounded between products. A query that sees no key
+// gives zeros, and no gradient.
+//
 // What an example gives does not depend on the others or on how many there are; nothing is summed
 // by atomics.
 #include "number.h"
@@ -41,6 +46,7 @@ struct AttentionGradient {
   float* dtable = nullptr;  // added to
   float* scratch;           // attention_scratch floats
 };
+// For delta (out · dout of each query and head) and partial sums of dtable; grows with examples.
 uint64_t attention_scratch(const Attention&);
 cudaError_t attention_gradient(const Attention&, const AttentionGradient&, cudaStream_t);
 

@@ -13,7 +13,8 @@ constexpr int kWarps = 4, kThreads = kWarps * kWarp;
 template <class T, int kWidth, int kTiles>
 struct Forward {
   static constexpr int kRows = 16 * kTiles * kWarps;
-  static constexpr int kKeys = kWidth <= (kTiles == 2 ? 96 : 128) ? 64 : 32;
+  // As many as leave the sums in registers.
+  static constexpr int kKeys = kWidth <= (kTiles == 2 ? 96 : 128) ? 64 : kWidth <= 192 ? 32 : 16;
   static constexpr size_t kShared = tile_bytes<kWidth>(kRows + 2 * kKeys);
   static_assert(kShared <= kMostShared);
 };

@@ -52,6 +52,7 @@ __device__ __forceinline__ void load_tile(T* to, const HeadRows<T>& from, uint32
       }
     }
   }
+  __syncwarp();  // what follows may be an instruction of the whole warp
 }
 
 // Where a lane's row of load_matrices is, for a fragment at the tile's first row and column: of an

@@ -3,16 +3,17 @@
 namespace stockpot::cuda {
 namespace {
 
-// A block has kLanes pieces of a part's rows; its rows of threads take turns at the rows.
+// A block has kLanes pieces of a part's rows (parts along y: few, columns many); its rows of
+// threads take turns at the rows.
 template <class T>
 __global__ void __launch_bounds__(kLanes* kRowLanes)
     column_sums_kernel(const T* from, uint64_t ld, uint64_t rows, uint64_t columns,
                        uint64_t rows_each, float* to, bool adds, bool aligned) {
   constexpr int kCount = kWidth<T>;
   __shared__ float room[kRowLanes * kLanes * kCount];
-  const uint64_t column = (uint64_t{blockIdx.y} * kLanes + threadIdx.x) * kCount;
+  const uint64_t column = (uint64_t{blockIdx.x} * kLanes + threadIdx.x) * kCount;
   const int count = count_at<kCount>(column, columns);
-  const uint64_t first = blockIdx.x * rows_each;
+  const uint64_t first = blockIdx.y * rows_each;
   const uint64_t last = first + rows_each < rows ? first + rows_each : rows;
   float sum[kCount] = {};
   if (count > 0) {
@@ -26,7 +27,7 @@ __global__ void __launch_bounds__(kLanes* kRowLanes)
   }
   sum_row_lanes<kCount>(sum, room);
   if (threadIdx.y > 0 || count == 0) return;
-  to += blockIdx.x * columns + column;
+  to += blockIdx.y * columns + column;
   if (adds) {
     float v[kCount];
     load<kCount>(to, aligned, count, v);
@@ -80,7 +81,7 @@ cudaError_t column_sums(Number number, const ColumnSums& s, cudaStream_t stream)
   float* to = one ? s.to : s.partial;
   const cudaError_t e = with_type(number, [&](auto zero) {
     using T = decltype(zero);
-    const dim3 blocks(blocks_of(parts.count), blocks_of(divide_up(s.columns, kLanes * kWidth<T>)));
+    const dim3 blocks(blocks_of(divide_up(s.columns, kLanes * kWidth<T>)), blocks_of(parts.count));
     const bool aligned = is_aligned(s.columns, kWidth<T>, s.from, to) && s.ld % kWidth<T> == 0;
     return start(column_sums_kernel<T>, {blocks, dim3(kLanes, kRowLanes), stream},
                  static_cast<const T*>(s.from), s.ld, s.rows, s.columns, parts.rows_each, to, one,

@@ -17,7 +17,9 @@ struct NormRow {
 
   uint64_t columns;
   bool aligned;
-  float* room;  // shared, the group's: four sums of its warps
+  // Shared, the group's: four sums of its warps. Between two uses of one place there is another
+  // sum, and with it a barrier.
+  float* room;
 
   __device__ static int group() { return static_cast<int>(threadIdx.x) / kGroup; }
   __device__ uint64_t column(int piece) const {
@@ -58,6 +60,27 @@ struct NormRow {
   // `which` of the sums of a row this is.
   __device__ __forceinline__ float sum(float v, int which) const {
     return sum_threads<kGroup>(v, room + which * kWarpsOfGroup);
+  }
+
+  // The third and the fourth sum, for one barrier.
+  __device__ __forceinline__ void sum_both(float& a, float& b) const {
+    a = sum_warp(a);
+    b = sum_warp(b);
+    if constexpr (kGroup > 32) {
+      float* places = room + 2 * kWarpsOfGroup;
+      if (threadIdx.x % 32 == 0) {
+        places[threadIdx.x % kGroup / 32] = a;
+        places[kWarpsOfGroup + threadIdx.x % kGroup / 32] = b;
+      }
+      __syncthreads();
+      a = places[0];
+      b = places[kWarpsOfGroup];
+#pragma unroll
+      for (int w = 1; w < kWarpsOfGroup; ++w) {
+        a += places[w];
+        b += places[kWarpsOfGroup + w];
+      }
+    }
   }
 
   // v becomes (v - mean) / √(variance + ε), or, not kCentred, v / √(mean(v²) + ε); zeros beyond the

@@ -58,8 +58,9 @@ __global__ void __launch_bounds__(kGroup* kGroups<kGroup>)
       if constexpr (kCentred) total += g[i];
       along = fmaf(g[i], hat[i], along);
     }
-    along = row.sum(along, 2) / size;
-    if constexpr (kCentred) total = row.sum(total, 3) / size;
+    row.sum_both(total, along);
+    total /= size;
+    along /= size;
     if (n.dx && there) {
 #pragma unroll
       for (int i = 0; i < kValues; ++i) g[i] = (g[i] - total - hat[i] * along) * by;
@@ -71,7 +72,6 @@ __global__ void __launch_bounds__(kGroup* kGroups<kGroup>)
       }
       row.store_row(to, g);
     }
-    if constexpr (kGroup > 32) __syncthreads();  // the room is used again
   }
   if constexpr (kGroups < kGroup >> 1) {
     // The groups' sums, one after the other.
@@ -144,7 +144,6 @@ __global__ void __launch_bounds__(kLongThreads)
       T* to = n.dx + r * n.columns + i;
       *to = from_float<T>(n.add ? to_float(*to) + d : d);
     }
-    __syncthreads();
   }
 }
 
