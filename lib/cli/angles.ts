@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import { type Angles, angles } from '../analysis/angles.js';
 import type { Matrix } from '../analysis/geometry.js';
+import { requireProcessor } from '../cuda.js';
 import { NativeEvaluator } from '../evaluate/native_evaluator.js';
 import { Session } from '../evaluate/session.js';
 import { analysisPlan } from './analysis_plan.js';
@@ -51,7 +52,10 @@ export function anglesCommand(command: Command): Command {
           return analysisPlan(all, { include, exclude, key }, evaluations, true);
         }
         const asked = { ...run, base, by, include, exclude, key, resume };
-        if (!data) return outcome(await angles(ingredients, asked));
+        if (!data) {
+          requireProcessor(asked.device, 'angles are computed');
+          return outcome(await angles(ingredients, asked));
+        }
         const session = await Session.open(ingredients, evaluationOptions(options, run));
         try {
           const evaluator = new NativeEvaluator(session);

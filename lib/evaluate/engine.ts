@@ -38,17 +38,32 @@ export const processor: Engine = {
 /** Of a device's free memory, left alone: what the driver and matrix products take beside. */
 const SPARE = 0.05;
 
-/** Type of a device's networks (native/backend/backend.h); float32 decides as the processor does. */
-const F32 = 0;
+/** Types of a device's networks, as native/backend/backend.h numbers them. */
+const PRECISIONS = ['f32', 'bf16', 'f16'] as const;
+
+/** What a network's values and matrices are held in; in `f32` a GPU decides as the processor does. */
+export type Precision = (typeof PRECISIONS)[number];
 
 /**
  * What `--device` names; `auto` is the processor.
  * @throws StockpotError USAGE, DEVICE
  */
-export function openEngine(name?: string): Engine {
+export function openEngine(name?: string, precision: Precision = 'f32'): Engine {
+  const number = PRECISIONS.indexOf(precision);
+  if (number < 0) {
+    throw new StockpotError(
+      'USAGE',
+      `expected precision to be one of ${PRECISIONS.join(', ')} but received ${precision}`,
+    );
+  }
   const chosen = chooseDevice(name);
-  if (!chosen) return processor;
-  const device = onDevice(() => native().openDevice(chosen.library, chosen.index, F32));
+  if (!chosen) {
+    if (precision === 'f32') return processor;
+    throw new StockpotError('USAGE', `the processor runs networks in f32, not in ${precision}`, {
+      remedy: 'Leave precision out, or name a GPU with device.',
+    });
+  }
+  const device = onDevice(() => native().openDevice(chosen.library, chosen.index, number));
   const available = () => Math.floor(onDevice(() => native().deviceMemory(device)) * (1 - SPARE));
   return {
     device,

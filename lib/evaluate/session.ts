@@ -15,7 +15,7 @@ import type { RunOptions } from '../progress.js';
 import { resolveMemory } from '../threads.js';
 import { type Bucket, bucketLengths, mostBuckets } from './buckets.js';
 import { DeviceShelf } from './device_shelf.js';
-import { type Engine, openEngine, processor } from './engine.js';
+import { type Engine, openEngine, type Precision, processor } from './engine.js';
 import type { Candidate } from './evaluator.js';
 import { NativeNetwork } from './native_network.js';
 import type { RunnableNetwork } from './network.js';
@@ -34,6 +34,8 @@ export interface EvaluationOptions
   batchSize?: BatchSize;
   /** Type that a mix of ingredients is rounded to before it is evaluated. */
   dtype?: OutputDType;
+  /** What a GPU's network holds its values and matrices in; `f32` by default, in which it decides as the processor does. */
+  precision?: Precision;
   /** An ONNX graph that is run with the soup's weights in place of its own. */
   graph?: string;
   /** The checkpoint that the graph was exported from, where it is none of the ingredients. */
@@ -78,7 +80,8 @@ export class Session {
       throw new StockpotError('USAGE', 'expected at least one ingredient');
     }
     // ONNX Runtime has devices of its own.
-    const engine = options.graph === undefined ? openEngine(options.device) : processor;
+    const engine =
+      options.graph === undefined ? openEngine(options.device, options.precision) : processor;
     try {
       return await Session.openOn(engine, ingredients, options);
     } catch (e) {

@@ -131,10 +131,8 @@ describe('--device', () => {
   it.each([
     ['diff', 'a', 'b'],
     ['inspect', 'a'],
-    ['evaluate', 'a', '--data', 'd'],
-    ['greedy', 'a', '--data', 'd', '-o', 'x'],
-    ['learned', 'a', '--data', 'd', '-o', 'x'],
-    ['gradient', 'a', '--data', 'd'],
+    ['probe', 'a', '--data', 'd', '-o', 'x'],
+    ['zeroshot', 'a', '--classes', 'c', '--templates', 't', '-o', 'x'],
   ])('is refused by what runs on the processor only: %s', async (...args) => {
     const done = await stockpot([...args, '--device', 'cuda', '--json'], {
       env: backend.env(),

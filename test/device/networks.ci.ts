@@ -15,7 +15,7 @@ import {
 import { root } from '../helpers/cli.js';
 import { failure } from '../helpers/errors.js';
 import { useFolder } from '../helpers/folder.js';
-import { putTensors, readBack } from '../helpers/safetensors.js';
+import { numbers, putTensors, readBack } from '../helpers/safetensors.js';
 import { useEmulatedDevice } from './emulated.js';
 
 const at = useFolder();
@@ -84,6 +84,17 @@ it('predict: the same logits, whatever the batch', async () => {
 it('ensemble: the same members', async () => {
   const [cpu, cuda] = await both((device) => ensemble(digits, { data, device, greedy: true }));
   expect(cuda).toMatchObject({ members: cpu.members, accuracy: cpu.accuracy });
+});
+
+it.each(['bf16', 'f16'] as const)('in %s: nearly the same logits', async (precision) => {
+  const [cpu, cuda] = [fresh(), fresh()];
+  await predict(digits[0] as string, cpu, { data });
+  await predict(digits[0] as string, cuda, { data, device: 'cuda', precision });
+  const [a, b] = [numbers(await readBack(cpu), 'logits'), numbers(await readBack(cuda), 'logits')];
+  near(b, a, precision === 'bf16' ? 0.3 : 0.03);
+  expect(b).not.toEqual(a);
+  const error = await failure(predict(digits[0] as string, fresh(), { data, precision }), 'USAGE');
+  expect(error.message).toContain('the processor runs networks in f32');
 });
 
 /** A recipe's soup, with an evaluator on the device. */
