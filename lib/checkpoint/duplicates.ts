@@ -32,7 +32,9 @@ async function fingerprint(c: Checkpoint): Promise<string> {
       if (e.strides) continue;
       const n = Math.min(SAMPLE_BYTES, elementCount(e.shape) * byteSize(e.dtype));
       const bytes = Buffer.alloc(n);
-      await handles[e.file]?.read(bytes, 0, n, e.offset);
+      await handles[e.file]?.read(bytes, 0, n, e.offset).catch((cause) => {
+        throw fileError(c.files[e.file]?.path ?? c.path, cause);
+      });
       hash.update(bytes);
     }
   } finally {

@@ -3,7 +3,17 @@ import { StockpotError } from '../errors.js';
 import type { SourceTable } from '../native.js';
 import { dtypeIndex } from './dtype.js';
 import { fileError } from './open.js';
-import type { Checkpoint, TensorEntry } from './types.js';
+import type { Checkpoint, CheckpointFile, TensorEntry } from './types.js';
+
+/** @throws StockpotError CHANGED where a file's size or time is no longer what `openCheckpoint` saw */
+export async function checkUnchanged(handle: FileHandle, file: CheckpointFile): Promise<void> {
+  const now = await handle.stat({ bigint: true });
+  if (now.size === BigInt(file.size) && now.mtimeNs.toString() === file.mtimeNs) return;
+  throw new StockpotError('CHANGED', `${file.path}: changed while it was read`, {
+    file: file.path,
+    remedy: 'Make sure that nothing writes to it, and run again.',
+  });
+}
 
 /** A tensor of a checkpoint (by position), or null where none takes part. */
 export type Place = readonly [number, TensorEntry] | null;
@@ -59,13 +69,7 @@ export class OpenSources implements Sources {
     for (const [i, c] of this.checkpoints.entries()) {
       for (const [j, f] of c.files.entries()) {
         const handle = this.handles[(this.firstFile[i] as number) + j] as FileHandle;
-        const now = await handle.stat({ bigint: true });
-        if (now.size !== BigInt(f.size) || now.mtimeNs.toString() !== f.mtimeNs) {
-          throw new StockpotError('CHANGED', `${f.path}: changed while it was read`, {
-            file: f.path,
-            remedy: 'Make sure that nothing writes to it, and run again.',
-          });
-        }
+        await checkUnchanged(handle, f);
       }
     }
   }

@@ -3,7 +3,8 @@ import { byteSize, type DType, isFloat } from '../checkpoint/dtype.js';
 import { contentHash } from '../checkpoint/hash.js';
 import { fileError, openCheckpoint } from '../checkpoint/open.js';
 import { elementCount, showShape } from '../checkpoint/shape.js';
-import type { Checkpoint, TensorEntry } from '../checkpoint/types.js';
+import { checkUnchanged } from '../checkpoint/source_table.js';
+import type { Checkpoint, CheckpointFile, TensorEntry } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
 import type { RunOptions } from '../progress.js';
 import { readAll } from './byte_store.js';
@@ -85,7 +86,7 @@ export async function tensorFile(
     const held = bytes <= (options.cacheMemory ?? 2 ** 30);
     const rows = held
       ? await heldRows(handle, path, mine, inputs, count)
-      : fileRows(handle, path, mine, inputs);
+      : fileRows(handle, checkpoint.files[0] as CheckpointFile, mine, inputs);
     return {
       path,
       count,
@@ -133,7 +134,7 @@ async function readRows(
   try {
     await readAll(handle, bytes, e.offset + from * rowBytes);
   } catch (cause) {
-    throw new StockpotError('IO', `${path}: ${(cause as Error).message}`, { file: path, cause });
+    throw fileError(path, cause);
   }
   return convert(path, e.name, e.dtype, bytes, as);
 }
@@ -177,9 +178,10 @@ async function heldRows(
   };
 }
 
+/** Rows are read when they are wanted; the file must stay what it was. */
 function fileRows(
   handle: FileHandle,
-  path: string,
+  file: CheckpointFile,
   entries: readonly TensorEntry[],
   inputs: readonly DataInput[],
 ): Rows {
@@ -189,7 +191,11 @@ function fileRows(
     const out = makeOut(input, indices.length);
     const entry = entries[k] as TensorEntry;
     for (let i = 0; i < indices.length; i++)
-      out.set(await readRows(handle, path, entry, indices[i] as number, 1, input.dtype), i * row);
+      out.set(
+        await readRows(handle, file.path, entry, indices[i] as number, 1, input.dtype),
+        i * row,
+      );
+    await checkUnchanged(handle, file);
     return out;
   };
 }

@@ -55,6 +55,8 @@ export async function elementsOf(graph: string, t: KnownTensor): Promise<Uint8Ar
       at += bytesRead;
     }
     return bytes;
+  } catch (cause) {
+    throw cause instanceof StockpotError ? cause : fileError(path, cause);
   } finally {
     await handle.close();
   }

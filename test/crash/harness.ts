@@ -133,7 +133,7 @@ function killTree(root: number): void {
 }
 
 /** `CALL PATH` of each call on files that the last run made. */
-const callsOf = ({ work }: Places): string[] => {
+export const callsOf = ({ work }: Pick<Places, 'work'>): string[] => {
   const log = join(work, 'calls');
   return existsSync(log) ? readFileSync(log, 'utf8').split('\n').filter(Boolean) : [];
 };

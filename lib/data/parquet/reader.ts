@@ -56,7 +56,7 @@ export class ParquetFile {
       const metadata = await parquetMetadataAsync(buffer, { geoparquet: false });
       return new ParquetFile(path, columnsOf(parquetSchema(metadata), metadata), metadata, buffer);
     } catch (cause) {
-      throw damaged(path, cause);
+      throw cause instanceof StockpotError ? cause : damaged(path, cause);
     }
   }
 
@@ -161,7 +161,10 @@ async function slice(path: string, from: number, to: number): Promise<ArrayBuffe
     const bytes = new Uint8Array(length);
     let done = 0;
     while (done < length) {
-      const { bytesRead } = await file.read(bytes, done, length - done, from + done);
+      const part = file.read(bytes, done, length - done, from + done);
+      const { bytesRead } = await part.catch((cause) => {
+        throw fileError(path, cause);
+      });
       if (bytesRead === 0) throw new Error('it ends too early');
       done += bytesRead;
     }
