@@ -214,4 +214,24 @@ class Checker {
 
 std::string check(const Graph& graph) { return Checker(graph).run(); }
 
+std::string check_ids(const Graph& graph, const std::vector<InputData>& inputs, uint32_t batch) {
+  for (const GraphOp& op : graph.ops) {
+    if (op.kind != OpKind::kEmbedding && op.kind != OpKind::kLogLikelihood) continue;
+    const GraphInput& input = graph.inputs[op.input];
+    const bool label = op.kind == OpKind::kLogLikelihood;
+    const int64_t most =
+        label ? static_cast<int64_t>(graph.values[op.x].columns)
+              : static_cast<int64_t>(graph.weights[op.weight].shape[0]) - op.numbers[0];
+    const uint64_t n = input.elements * (input.shared ? 1 : batch);
+    for (uint64_t i = 0; i < n; ++i) {
+      const int32_t id = inputs[op.input].integers[i];
+      if (id >= most || (id < 0 && !label)) {
+        return input.name + " holds the id " + std::to_string(id) + ", expected 0 to " +
+               std::to_string(most - 1);
+      }
+    }
+  }
+  return "";
+}
+
 }  // namespace stockpot
