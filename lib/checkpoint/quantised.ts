@@ -1,10 +1,6 @@
 import { join } from 'node:path';
 import { StockpotError } from '../errors.js';
-<<<<<<< HEAD
 import { readSmallFileIfThere } from './small_file.js';
-=======
-import { readIfThere } from './read_if_there.js';
->>>>>>> 97a5dad (Disks that fail in reading, inputs that change, and what is promised about crashes; tests and documentation)
 import type { Checkpoint } from './types.js';
 
 /** Tensors that only quantised checkpoints have, by the library that makes them. */
@@ -43,11 +39,7 @@ export async function refuseQuantised(checkpoint: Checkpoint, folder?: string): 
     if (fp8 && FP8_SCALE.test(name)) throw refuse('fp8 with scales', name);
   }
   if (folder === undefined) return;
-<<<<<<< HEAD
   const config = (await readSmallFileIfThere(join(folder, 'config.json'))) ?? '';
-=======
-  const config = (await readIfThere(join(folder, 'config.json'))) ?? '';
->>>>>>> 97a5dad (Disks that fail in reading, inputs that change, and what is promised about crashes; tests and documentation)
   if (/"quantization_config"\s*:\s*\{/.test(config))
     throw refuse('config.json has a quantization_config');
 }

@@ -2,11 +2,7 @@ import { join } from 'node:path';
 import { StockpotError } from '../errors.js';
 import { isObject, parseJsonStrict } from './json.js';
 import { RECORD_FILE } from './output.js';
-<<<<<<< HEAD
 import { readSmallFileIfThere } from './small_file.js';
-=======
-import { readIfThere } from './read_if_there.js';
->>>>>>> 97a5dad (Disks that fail in reading, inputs that change, and what is promised about crashes; tests and documentation)
 import type { Checkpoint } from './types.js';
 
 /** One ingredient as the soup remembers it. */
@@ -39,12 +35,8 @@ export const METADATA_KEY = 'stockpot';
 /** The record of a checkpoint, or null where it carries none. @throws StockpotError FORMAT, IO */
 export async function readRecord(checkpoint: Checkpoint): Promise<SoupRecord | null> {
   const text =
-<<<<<<< HEAD
     checkpoint.metadata[METADATA_KEY] ??
     (await readSmallFileIfThere(join(checkpoint.path, RECORD_FILE)));
-=======
-    checkpoint.metadata[METADATA_KEY] ?? (await readIfThere(join(checkpoint.path, RECORD_FILE)));
->>>>>>> 97a5dad (Disks that fail in reading, inputs that change, and what is promised about crashes; tests and documentation)
   if (text === undefined) return null;
   try {
     const value = parseJsonStrict(text);
