@@ -1,6 +1,6 @@
 // The service's parts, in this process.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { STATUS_CODES } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,10 +31,9 @@ describe('the example', () => {
       expect([name, devDependencies[name]]).toEqual([name, range]);
       expect(own[name]).toBeUndefined();
     }
-    const imported = [
-      'server.js',
-      ...['app', 'metrics', 'events', 'journal'].map((n) => `src/${n}.js`),
-    ]
+    const sources = readdirSync(service, { recursive: true, encoding: 'utf8' });
+    const imported = sources
+      .filter((n) => n.endsWith('.js') && !n.includes('node_modules'))
       .flatMap((n) => [...readFileSync(join(service, n), 'utf8').matchAll(/from '([^.'][^']*)'/g)])
       .map((m) => m[1] as string)
       .filter((n) => !n.startsWith('node:') && n !== 'stockpot');
