@@ -149,16 +149,19 @@ describe('the queue', () => {
   const request = { recipe: 'uniform', ingredients: ['/x'] };
 
   /** Jobs whose work the test decides on. */
-  async function open(make: (job: Json, count: () => number) => Promise<void>, settings = {}) {
+  async function open(
+    make: (job: Json, count: () => number, signal: AbortSignal) => Promise<void>,
+    settings = {},
+  ) {
     let running = 0;
     const kitchen = {
       check: async () => {},
-      make: async (body: Json, own: string) => {
+      make: async (body: Json, own: string, { signal }: { signal: AbortSignal }) => {
         running++;
         mkdirSync(join(own, 'soup'), { recursive: true });
         try {
           await new Promise((resolve) => setImmediate(resolve));
-          await make(body, () => running);
+          await make(body, () => running, signal);
           return { sha256: 'x', output: '/secret' };
         } finally {
           running--;
@@ -259,9 +262,13 @@ describe('the queue', () => {
   });
 
   test('cancels and removes at the same time without harm', async () => {
-    const { jobs, errors } = await open(() => new Promise((resolve) => setTimeout(resolve, 20)), {
-      concurrency: 1,
-    });
+    const untilAborted = (_body: Json, _count: () => number, signal: AbortSignal) =>
+      new Promise<void>((_, reject) => {
+        const abort = () => reject(new StockpotError('ABORTED', 'aborted'));
+        if (signal.aborted) abort();
+        signal.addEventListener('abort', abort);
+      });
+    const { jobs, errors } = await open(untilAborted, { concurrency: 1 });
     const ids: string[] = [];
     for (let i = 0; i < 4; i++) ids.push((await jobs.submit(request)).job.id);
     const [a, b, c, d] = ids as [string, string, string, string];
