@@ -1,6 +1,6 @@
 // The service's parts, in this process.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { STATUS_CODES } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,10 +31,9 @@ describe('the example', () => {
       expect([name, devDependencies[name]]).toEqual([name, range]);
       expect(own[name]).toBeUndefined();
     }
-    const imported = [
-      'server.js',
-      ...['app', 'metrics', 'events', 'journal'].map((n) => `src/${n}.js`),
-    ]
+    const sources = readdirSync(service, { recursive: true, encoding: 'utf8' });
+    const imported = sources
+      .filter((n) => n.endsWith('.js') && !n.includes('node_modules'))
       .flatMap((n) => [...readFileSync(join(service, n), 'utf8').matchAll(/from '([^.'][^']*)'/g)])
       .map((m) => m[1] as string)
       .filter((n) => !n.startsWith('node:') && n !== 'stockpot');
@@ -150,16 +149,19 @@ describe('the queue', () => {
   const request = { recipe: 'uniform', ingredients: ['/x'] };
 
   /** Jobs whose work the test decides on. */
-  async function open(make: (job: Json, count: () => number) => Promise<void>, settings = {}) {
+  async function open(
+    make: (job: Json, count: () => number, signal: AbortSignal) => Promise<void>,
+    settings = {},
+  ) {
     let running = 0;
     const kitchen = {
       check: async () => {},
-      make: async (body: Json, own: string) => {
+      make: async (body: Json, own: string, { signal }: { signal: AbortSignal }) => {
         running++;
         mkdirSync(join(own, 'soup'), { recursive: true });
         try {
           await new Promise((resolve) => setImmediate(resolve));
-          await make(body, () => running);
+          await make(body, () => running, signal);
           return { sha256: 'x', output: '/secret' };
         } finally {
           running--;
@@ -260,9 +262,13 @@ describe('the queue', () => {
   });
 
   test('cancels and removes at the same time without harm', async () => {
-    const { jobs, errors } = await open(() => new Promise((resolve) => setTimeout(resolve, 20)), {
-      concurrency: 1,
-    });
+    const untilAborted = (_body: Json, _count: () => number, signal: AbortSignal) =>
+      new Promise<void>((_, reject) => {
+        const abort = () => reject(new StockpotError('ABORTED', 'aborted'));
+        if (signal.aborted) abort();
+        signal.addEventListener('abort', abort);
+      });
+    const { jobs, errors } = await open(untilAborted, { concurrency: 1 });
     const ids: string[] = [];
     for (let i = 0; i < 4; i++) ids.push((await jobs.submit(request)).job.id);
     const [a, b, c, d] = ids as [string, string, string, string];

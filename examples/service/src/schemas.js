@@ -284,3 +284,11 @@ export const problems = (...statuses) =>
       },
     ]),
   );
+
+/** Of routes that need a token. */
+export const security = [{ token: [] }];
+
+export const oneJob = {
+  description: 'The job.',
+  content: { 'application/json': { schema: job } },
+};
