@@ -54,7 +54,9 @@ export class ParquetFile {
     const { parquetMetadataAsync, parquetSchema } = await import('hyparquet');
     try {
       const metadata = await parquetMetadataAsync(buffer, { geoparquet: false });
-      return new ParquetFile(path, columnsOf(parquetSchema(metadata), metadata), metadata, buffer);
+      const schema = parquetSchema(metadata);
+      checkChunks(schema, metadata);
+      return new ParquetFile(path, columnsOf(schema, metadata), metadata, buffer);
     } catch (cause) {
       throw damaged(path, cause);
     }
@@ -178,6 +180,25 @@ function damaged(path: string, cause: unknown): StockpotError {
     cause,
     remedy: 'Fetch it again, or write it again with datasets or pyarrow.',
   });
+}
+
+/**
+ * Each column's data are where the schema says, once: hyparquet reads all that go by a name, and waits for the first.
+ * The failure of another would be nobody's, and end the process.
+ */
+function checkChunks({ children }: SchemaTree, { row_groups }: FileMetaData): void {
+  const plain = new Map(children.map((c) => [c.element.name, c.children.length === 0]));
+  for (const [g, group] of row_groups.entries()) {
+    const seen = new Set<string>();
+    for (const { meta_data } of group.columns) {
+      const name = meta_data?.path_in_schema[0];
+      if (name === undefined || !plain.has(name))
+        throw new Error(`row group ${g} has data of a column that the schema does not name`);
+      if (plain.get(name) && seen.has(name))
+        throw new Error(`row group ${g} has data of the column ${name} twice`);
+      seen.add(name);
+    }
+  }
 }
 
 function columnsOf(schema: SchemaTree, metadata: FileMetaData): ParquetColumn[] {

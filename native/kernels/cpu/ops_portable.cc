@@ -56,8 +56,12 @@ struct V {
   static F round(F a) {
     return each([&](size_t i) { return std::nearbyint(a.x[i]); });
   }
+  // Beyond ±300 all is infinite or 0; NaN is no exponent.
   static F times_power_of_two(F a, F n) {
-    return each([&](size_t i) { return std::ldexp(a.x[i], static_cast<int>(n.x[i])); });
+    return each([&](size_t i) {
+      const float e = n.x[i] > 300 ? 300 : n.x[i] < -300 ? -300 : n.x[i];
+      return std::ldexp(a.x[i], e == e ? static_cast<int>(e) : 0);
+    });
   }
   static F copy_sign(F a, F sign) {
     return each([&](size_t i) { return std::copysign(a.x[i], sign.x[i]); });

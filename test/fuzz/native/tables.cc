@@ -137,7 +137,7 @@ struct Table {
     auto array = Napi::Float64Array::New({}, list.size());
     for (size_t i = 0; i < list.size(); ++i) {
       const double n = in.number(list[i]);
-      array.Data()[i] = n > 1 << 22 && n <= kSafe / 8 ? 1 << 22 : n;
+      array.Data()[i] = n > 1 << 18 && n <= kSafe / 8 ? 1 << 18 : n;
     }
     set("elements", array);
   }
