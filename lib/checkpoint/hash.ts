@@ -66,6 +66,7 @@ export async function fileHashes(
 /**
  * A hash of what a checkpoint contains, whatever its format or sharding: SHA-256 over a line
  * `NAME DTYPE SHAPE HASH` a tensor, in byte order of names, HASH being that of its elements.
+ * @throws StockpotError IO, CHANGED, ABORTED
  */
 export async function contentHash(checkpoint: Checkpoint, run: RunOptions = {}): Promise<string> {
   return combine(checkpoint, await tensorHashes(checkpoint, undefined, run));

@@ -81,7 +81,8 @@ describe('code blocks of the documentation', () => {
     console.log(`blocks that are not run here:\n${skipped.join('\n')}`);
   });
 
-  test.each(run)('run as pasted: $name', ({ name, blocks }) => {
+  // Networks are trained and compared here, on machines that may be busy.
+  test.each(run)('run as pasted: $name', { timeout: 600_000 }, ({ name, blocks }) => {
     const cwd = join(folder, name.replace(/\W/g, '-'));
     prepare(cwd);
     blocks.forEach((block, i) => {
