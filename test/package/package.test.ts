@@ -46,7 +46,7 @@ describe('the packed package', () => {
     ];
     expect(packed.files).toEqual(expect.arrayContaining(wanted));
     const places =
-      /^(cmake|dist|docs|native|prebuilds)\/|^(package\.json|binding\.gyp|CMakeLists\.txt|LICENSE|\w+\.md)$/;
+      /^(cmake|dist|docs|examples\/service|native|prebuilds)\/|^(package\.json|binding\.gyp|CMakeLists\.txt|LICENSE|\w+\.md)$/;
     expect(packed.files.filter((f) => !places.test(f))).toEqual([]);
   });
 
