@@ -1,5 +1,7 @@
 #include "graph.h"
 
+#include "network.h"
+
 namespace stockpot {
 namespace {
 

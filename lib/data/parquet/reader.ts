@@ -112,27 +112,29 @@ export class ParquetFile {
         );
       }
       if (signal?.aborted) throw new StockpotError('ABORTED', 'aborted');
-      let rows: ParquetRow[];
-      try {
-        rows = await parquetReadObjects({
+      const rows: ParquetRow[] = Array.from({ length: rowEnd - from }, () => ({}));
+      // One after the other: of columns that are read together, hyparquet waits for one, and the failure of another
+      // would be nobody's and end the process.
+      for (const column of columns) {
+        const values = await parquetReadObjects({
           file: this.buffer,
           metadata: this.metadata,
-          columns: [...columns],
+          columns: [column],
           rowStart: from,
           rowEnd,
           compressors: bounded(compressors),
           utf8: false,
           geoparquet: false,
+        }).catch((cause) => {
+          throw cause instanceof StockpotError ? cause : damaged(this.path, cause);
         });
-      } catch (cause) {
-        if (cause instanceof StockpotError) throw cause;
-        throw damaged(this.path, cause);
+        if (values.length !== rows.length)
+          throw damaged(
+            this.path,
+            new Error(`row group ${g} has ${values.length} rows, expected ${rows.length}`),
+          );
+        for (const [i, row] of rows.entries()) row[column] = values[i]?.[column];
       }
-      if (rows.length !== rowEnd - from)
-        throw damaged(
-          this.path,
-          new Error(`row group ${g} has ${rows.length} rows, expected ${rowEnd - from}`),
-        );
       yield rows;
       from = rowEnd;
     }
