@@ -153,7 +153,7 @@ describe('failures', () => {
     const b = await file(f32('other', 1));
     const { stderr } = await stockpot(['uniform', a, b, '-o', fresh('s.safetensors')]);
     expect(stderr).not.toContain('\u001b');
-    expect(stderr.split('\n')[0]).toContain('evil\\u001b[2J\\u000aname');
+    expect(stderr.split('\n')[0]).toContain('evil\\u001b[2J\\nname');
     const { stdout } = await stockpot(['inspect', a]);
     expect(stdout).not.toContain('\u001b');
     expect(stdout.trimEnd().split('\n')).toHaveLength(2);
