@@ -20,7 +20,7 @@ Taps taps(int input, int count) {
   Taps t;
   t.width = static_cast<size_t>(between(1, 9));
   for (int i = 0; i < count; ++i) {
-    const int n = between(0, std::min(input, static_cast<int>(t.width)));
+    const int n = between(1, std::min(input, static_cast<int>(t.width)));
     t.length.push_back(n);
     t.start.push_back(between(0, input - n));
     for (size_t j = 0; j < t.width; ++j)
@@ -65,6 +65,7 @@ void refusals() {
   refused([](ResamplePlan& p) { p.columns.start[0] = -1; });
   refused([](ResamplePlan& p) { p.rows.length[0] = 3; });
   refused([](ResamplePlan& p) { p.rows.length[0] = -1; });
+  refused([](ResamplePlan& p) { p.rows.length[0] = 0; });
   refused([](ResamplePlan& p) { p.rows.weights.pop_back(); });
   refused([](ResamplePlan& p) { p.rows.length.pop_back(); });
   refused([](ResamplePlan& p) { p.left = 3; });
