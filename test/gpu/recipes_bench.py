@@ -7,10 +7,11 @@ Makes k ViT-B/32 checkpoints around one base (float16) and random images whose l
 data on the device, read each checkpoint once, and evaluate in bfloat16. PyTorch's program holds the images as bfloat16, its
 network compiled (max-autotune), the running sum of the members in float32. Printed: seconds from the start of the process to
 its end and without the reading of data, order, members, and whether they agree. The learned soup: by model, AdamW, five epochs;
-PyTorch's by functional_call on the mix of the stacked ingredients. --smoke: a small network and few images on the processor.
+PyTorch's by functional_call on the mix of the stacked ingredients. --smoke: a small network and few images on the processor, or the emulated device that STOCKPOT_CUDA_LIBRARY names.
 """
 import argparse
 import json
+import os
 import pathlib
 import platform
 import subprocess
@@ -132,7 +133,8 @@ def timed(command):
 
 
 def stockpot(recipe):
-    options = ["--data", str(FOLDER / "heldout.safetensors"), "--device", A.device, "-o", str(FOLDER / f"{recipe}-soup"),
+    device = "cuda" if A.smoke and "STOCKPOT_CUDA_LIBRARY" in os.environ else A.device
+    options = ["--data", str(FOLDER / "heldout.safetensors"), "--device", device, "-o", str(FOLDER / f"{recipe}-soup"),
                "--overwrite", "--quiet", "--json"]
     if recipe == "learned":
         options += ["--by", "model", "--epochs", str(EPOCHS), "--batch-size", str(BATCH), "--lr", "0.05"]
