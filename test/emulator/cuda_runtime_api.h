@@ -1,6 +1,7 @@
 #pragma once
 // What libstockpot-cuda.so uses of CUDA's runtime, on the processor: memory is malloc's, and every
-// stream does its work at once. EMULATOR_MEMORY: bytes that the device has (default: 64 GiB).
+// stream does its work at once. EMULATOR_MEMORY: bytes that the device has (default: 4 GiB, which a
+// small machine has too).
 #include "emulator.h"
 
 #define CUDART_VERSION 13000

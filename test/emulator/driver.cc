@@ -1,5 +1,5 @@
-// The driver's library, as far as native/backend/cuda/probe.cc looks into it. The emulated device is
-// linked with --wrap=dlopen, --wrap=dlsym.
+// The driver's library, as far as native/backend/cuda/probe.cc looks into it. The emulated device
+// is linked with --wrap=dlopen, --wrap=dlsym.
 #include <cstring>
 
 extern "C" {

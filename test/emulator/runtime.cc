@@ -16,7 +16,7 @@ size_t used = 0;
 
 size_t total_memory() {
   const char* named = std::getenv("EMULATOR_MEMORY");
-  return named ? std::strtoull(named, nullptr, 10) : size_t{64} << 30;
+  return named ? std::strtoull(named, nullptr, 10) : size_t{4} << 30;
 }
 
 }  // namespace
