@@ -149,7 +149,8 @@ const tooLittle = (by: By) =>
 it.each(['model', 'layer', 'tensor'] as const)('learned by %s', async (by) => {
   const [cpu, cuda] = await both((device) => learnedOn(device, by));
   near(cuda.loss, cpu.loss);
-  near(Object.values(cuda.alpha).flat(), Object.values(cpu.alpha).flat(), 1e-4);
+  // AdamW's first steps go by the sign of a derivative: of one that is all but zero, rounding decides.
+  near(Object.values(cuda.alpha).flat(), Object.values(cpu.alpha).flat(), 2e-3);
   expect(cuda.accuracy).toBe(cpu.accuracy);
 });
 

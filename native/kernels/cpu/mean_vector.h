@@ -43,8 +43,8 @@ struct MixedTypes {
   }
 };
 
-// Hands elements [e, e + n) to the reference. Static: of inline functions the linker keeps one copy for
-// all instruction sets (scripts/check_prebuild.mjs looks).
+// Hands elements [e, e + n) to the reference. Static: of inline functions the linker keeps one copy
+// for all instruction sets (scripts/check_prebuild.mjs looks).
 static void reference(const MeanArgs& a, size_t e, size_t n, MeanReport* report) {
   constexpr uint32_t kFew = 128;
   const uint8_t* few[kFew];
