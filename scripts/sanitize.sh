@@ -22,7 +22,7 @@ step() {
   log=$work/$(echo "$name" | tr -c 'a-zA-Z0-9\n' '-').log
   echo "== $name"
   ("$@") >"$log" 2>&1 || status=$?
-  lines+=("$status"$'\t'"$name"$'\t'"$(grep -hE '^ *(Tests|Test Files) |tests passed|inputs$|jobs and pools|^valgrind:' "$log" | tail -4 | tr '\n' ';' || true)")
+  lines+=("$status"$'\t'"$name"$'\t'"$(grep -hE '(Tests|Test Files) .*passed|tests passed|inputs$|jobs and pools|^valgrind:' "$log" | tail -4 | tr '\n' ';' || true)")
   echo "   $([ "$status" -eq 0 ] && echo passed || echo "FAILED ($status), see $log")"
 }
 
