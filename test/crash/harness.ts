@@ -25,17 +25,7 @@ export function buildFault(source: string, library: string): boolean {
   return made.status === 0;
 }
 
-/** Numbers from 0 to 1 that follow from a seed (mulberry32). */
-export function randomOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+export { randomNumbers as randomOf } from '../../lib/learn/minibatches.js';
 
 /** Everything in a folder: SHA-256 of files by relative path, '' for folders. */
 export type Snapshot = Map<string, string>;

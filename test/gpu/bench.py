@@ -11,12 +11,12 @@ run. --smoke: tiny tensors in host memory, for a library whose device is the pro
 import argparse
 import json
 import platform
-import statistics
 import sys
 import time
 
 import torch
 from backend import BF16, DOTS, F16, F32, GRAM, MEAN, Backend, Tensor
+from turns import Turns
 
 ap = argparse.ArgumentParser()
 ap.add_argument("library")
@@ -39,42 +39,8 @@ def save():
     json.dump(R, open(A.out, "w"), indent=1)
 
 
-def timed_torch(f):
-    if dev == "cpu":
-        t = time.perf_counter()
-        f()
-        return time.perf_counter() - t
-    a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    a.record()
-    f()
-    b.record()
-    b.synchronize()
-    return a.elapsed_time(b) / 1e3
-
-
-def sync():
-    if dev == "cuda":
-        torch.cuda.synchronize()
-
-
-def take_turns(contenders, repeats, warm=2):
-    """{name: seconds-giving function} -> {name: {median, min, max}}; a contender that fails is left out, with its reason."""
-    times, failed = {n: [] for n in contenders}, {}
-    for r in range(repeats + warm):
-        for name, f in contenders.items():
-            if name in failed:
-                continue
-            sync()
-            try:
-                t = f()
-                if r >= warm:
-                    times[name].append(t)
-            except Exception as e:  # one contender's failure must not lose the others
-                failed[name] = f"{type(e).__name__}: {str(e)[:200]}"
-    done = {n: dict(median=statistics.median(t), min=min(t), max=max(t)) for n, t in times.items() if t}
-    return done, failed
-
-
+TURNS = Turns(dev)
+sync, timed_torch, take_turns = TURNS.sync, TURNS.seconds, TURNS.take
 B = Backend(A.library)
 if B.probe.status:
     print("skipped:", B.probe.message.decode())

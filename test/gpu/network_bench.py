@@ -13,15 +13,14 @@ time of a G/14 and of a B/32 batch goes: each operation by itself, beside the by
 import argparse
 import json
 import platform
-import statistics
 import sys
 import time
 
 import torch
-from backend import F32
 from network_backend import Graph, NetworkBackend, bert, vit
 from torch import nn
 from torch.nn import functional as fn
+from turns import Turns
 
 ap = argparse.ArgumentParser()
 ap.add_argument("library")
@@ -58,39 +57,8 @@ if dev == "cuda":
     R["device"] = torch.cuda.get_device_properties(0).name
 
 
-def sync():
-    if dev == "cuda":
-        torch.cuda.synchronize()
-
-
-def timed(f):
-    sync()
-    if dev == "cpu":
-        t = time.perf_counter()
-        f()
-        return time.perf_counter() - t
-    a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    a.record()
-    f()
-    b.record()
-    b.synchronize()
-    return a.elapsed_time(b) / 1e3
-
-
-def take_turns(contenders, repeats, warm=3):
-    times, failed = {n: [] for n in contenders}, {}
-    for r in range(repeats + warm):
-        for name, f in contenders.items():
-            if name in failed:
-                continue
-            sync()
-            try:
-                t = f()
-                if r >= warm:
-                    times[name].append(t)
-            except Exception as e:  # one contender's failure must not lose the others
-                failed[name] = f"{type(e).__name__}: {str(e)[:300]}"
-    return {n: dict(median=statistics.median(t), min=min(t), max=max(t)) for n, t in times.items() if t}, failed
+TURNS = Turns(dev)
+sync, timed, take_turns = TURNS.sync, TURNS.seconds, TURNS.take
 
 
 class Block(nn.Module):
@@ -220,7 +188,7 @@ def network(name):
         if not A.smoke:
             compiled = torch.compile(low, mode="max-autotune")
             contenders["torch.compile"] = lambda: timed(lambda: compiled(*[t[:batch] for t in low_given]))
-        done, failed = take_turns(contenders, repeats)
+        done, failed = take_turns(contenders, repeats, 3)
         B.call("synchronize", B.context)
         scale = exact.abs().max().item()
         result["largest_difference_of_largest_logit"] = {
@@ -252,7 +220,7 @@ def network(name):
         if not A.smoke:
             trained = torch.compile(low)
             contenders["torch.compile"] = lambda: timed(lambda: torch_step(trained))
-        done, failed = take_turns(contenders, repeats)
+        done, failed = take_turns(contenders, repeats, 3)
         result["forward_and_backward"] = rates(done, failed, training_batch)
         if "stockpot" in done:
             forward = done["stockpot, forward alone"]["median"]
@@ -308,7 +276,7 @@ def where(name):
             out = torch.empty(batch, graph.values[-1].columns, device=dev)
             inputs = net.inputs([data.data_ptr()])
             sync()
-            done, _ = take_turns({"s": lambda: net.seconds(lambda: net.forward(inputs, batch, out.data_ptr()))}, repeats)
+            done, _ = take_turns({"s": lambda: net.seconds(lambda: net.forward(inputs, batch, out.data_ptr()))}, repeats, 3)
             seconds.append(done["s"]["median"])
             net.destroy()
         took = (seconds[0] - seconds[1]) * times * depth

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <vector>
 
+#include "../../kernels/cuda/network/rows.h"
 #include "choices.h"
 #include "cublaslt_api.h"
 
@@ -103,7 +104,7 @@ struct Products::Library {
     const void* bias = p.bias;
     if (!p.c_float) {
       bias = static_cast<uint8_t*>(workspace) + kLibraryWorkspace;
-      const cudaError_t e = round_vector(p.number, p.bias, p.n, const_cast<void*>(bias), stream);
+      const cudaError_t e = to_number(p.number, p.bias, p.n, const_cast<void*>(bias), stream);
       if (e != cudaSuccess) return e;
     }
     return set(d.operation, lt::kBiasPointer, bias) ? cudaSuccess : cudaErrorInvalidValue;

@@ -115,12 +115,6 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 
-template <class T>
-__global__ void __launch_bounds__(kThreads) round_kernel(const float* from, uint64_t n, T* to) {
-  const uint64_t i = uint64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i < n) to[i] = from_float<T>(from[i]);
-}
-
 template <class T, int kTile>
 cudaError_t launch(const Matmul& p, cudaStream_t stream) {
   const uint64_t down = (p.m + kTile - 1) / kTile, right = (p.n + kTile - 1) / kTile;
@@ -157,15 +151,6 @@ cudaError_t matmul(const Matmul& p, cudaStream_t stream) {
   return with_type(p.number, [&](auto t) {
     using T = decltype(t);
     return large ? launch<T, 128>(p, stream) : launch<T, 64>(p, stream);
-  });
-}
-
-cudaError_t round_vector(Number number, const float* from, uint64_t n, void* to,
-                         cudaStream_t stream) {
-  return with_type(number, [&](auto t) {
-    using T = decltype(t);
-    const dim3 blocks(static_cast<unsigned>((n + kThreads - 1) / kThreads));
-    return start(round_kernel<T>, {blocks, kThreads, stream}, from, n, static_cast<T*>(to));
   });
 }
 

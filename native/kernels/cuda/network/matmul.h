@@ -27,7 +27,5 @@ struct Matmul {
 };
 
 cudaError_t matmul(const Matmul&, cudaStream_t);
-// A vector in the network's Number: a bias for cuBLASLt.
-cudaError_t round_vector(Number, const float* from, uint64_t n, void* to, cudaStream_t);
 
 }  // namespace stockpot::cuda
