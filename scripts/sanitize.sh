@@ -84,14 +84,15 @@ step 'valgrind on loading and unloading' loading
 
 printf '%s\n' "${lines[@]}"
 [ -z "$result" ] || printf '%s\n' "${lines[@]}" | node -e '
-  const [result, compiler] = process.argv.slice(1);
+  const [result, compiler, ...filters] = process.argv.slice(1);
   const steps = require("fs").readFileSync(0, "utf8").trim().split("\n").map((line) => {
     const [status, name, said] = line.split("\t");
     const plain = said.replace(/\x1b\[[0-9;]*m/g, "").split(";").map((s) => s.trim().replace(/\s+/g, " "));
     return { name, passed: status === "0", said: plain.filter((s) => s) };
   });
   const cpu = require("os").cpus()[0].model;
-  const json = { what: "sanitizers and valgrind (scripts/sanitize.sh)", compiler, node: process.version, processor: cpu, steps };
+  const command = ["scripts/sanitize.sh", result, ...filters].join(" ");
+  const json = { what: "sanitizers and valgrind", command, compiler, node: process.version, processor: cpu, steps };
   require("fs").writeFileSync(result, `${JSON.stringify(json, null, 2)}\n`);
-' "$result" "$(c++ --version | head -1)"
+' "$result" "$(c++ --version | head -1)" "$@"
 ! printf '%s\n' "${lines[@]}" | grep -qv '^0'
