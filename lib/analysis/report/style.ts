@@ -4,7 +4,7 @@ import { COLOUR_CSS, FONT } from './theme.js';
 export const STYLE = `${COLOUR_CSS}
 *{box-sizing:border-box}
 html{font:16px/1.5 ${FONT};background:var(--page);color:var(--ink);-webkit-text-size-adjust:100%}
-body{margin:0 auto;max-width:58rem;padding:1.5rem 1.25rem 4rem}
+body{margin:0 auto;max-width:58rem;padding:1.5rem 1.25rem 4rem;overflow-wrap:break-word}
 a{color:inherit;text-decoration-color:var(--muted);text-underline-offset:.18em}
 a:hover{text-decoration-color:currentColor}
 :focus-visible{outline:2px solid var(--uniform);outline-offset:2px;border-radius:2px}
