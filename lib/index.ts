@@ -82,7 +82,7 @@ export {
   learned,
 } from './recipes/learned.js';
 export type { Mix, MixGradient, MixObjective } from './recipes/objective.js';
-export type { Soup, SoupOptions } from './recipes/soup.js';
 export { type UniformOptions, uniform } from './recipes/uniform.js';
+export type { Soup, SoupOptions } from './soup/soup.js';
 export { type Verification, type VerifyOptions, verify } from './verify.js';
 export { version } from './version.js';

@@ -1,4 +1,5 @@
-import { type OpenOptions, openCheckpoint } from '../checkpoint/open.js';
+import type { OpenOptions } from '../checkpoint/open.js';
+import { openAll } from '../checkpoint/open_all.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
 import type { Evaluator } from '../evaluate/evaluator.js';
@@ -56,7 +57,7 @@ export async function angles(
   options: AnglesOptions = {},
 ): Promise<Angles> {
   const began = performance.now();
-  const { opened, base, all, matched, notes } = await openAll(ingredients, options);
+  const { opened, base, all, matched, notes } = await openMatched(ingredients, options);
   const tensors = await withoutTiedCopies(all, comparable(matched));
   if (tensors.length === 0)
     throw new StockpotError('USAGE', 'the ingredients have no floating-point tensors in common');
@@ -108,16 +109,13 @@ export async function angles(
 }
 
 /** The checkpoints, the base first, and their tensors by the first ingredient's names. */
-async function openAll(ingredients: readonly (string | Checkpoint)[], options: AnglesOptions) {
+async function openMatched(ingredients: readonly (string | Checkpoint)[], options: AnglesOptions) {
   if (ingredients.length < 2)
     throw new StockpotError('USAGE', 'expected at least two ingredients to compare', {
       remedy: 'Name the ingredients; the checkpoint that they were made from goes to --base.',
     });
-  const open = async (c: string | Checkpoint) =>
-    typeof c === 'string' ? await openCheckpoint(c, { key: options.key }) : c;
-  const opened: Checkpoint[] = [];
-  for (const i of ingredients) opened.push(await open(i));
-  const base = options.base === undefined ? null : await open(options.base);
+  const opened = await openAll(ingredients, options);
+  const [base = null] = options.base === undefined ? [] : await openAll([options.base], options);
   const { tensors, notes } = await matchTensors(base ? [...opened, base] : opened, options);
   const matched = base ? tensors.map(lastFirst) : tensors;
   const all = base ? [base, ...opened] : opened;

@@ -1,4 +1,5 @@
-import { type OpenOptions, openCheckpoint } from '../checkpoint/open.js';
+import type { OpenOptions } from '../checkpoint/open.js';
+import { openAll } from '../checkpoint/open_all.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
 import { initialisationWarnings } from '../merge/initialisation.js';
@@ -80,9 +81,7 @@ export async function gap(
   const began = performance.now();
   const { alphas = [0.5], betas = [1], step = 0.1 } = options;
   check(ingredients.length, alphas, betas, step);
-  const all: Checkpoint[] = [];
-  for (const c of ingredients)
-    all.push(typeof c === 'string' ? await openCheckpoint(c, { key: options.key }) : c);
+  const all = await openAll(ingredients, options);
   const { tensors: matched, notes } = await matchTensors(all, options);
   const mixes = await Mixes.open(all, options);
   const { labels } = mixes;

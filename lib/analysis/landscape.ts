@@ -1,4 +1,5 @@
-import { type OpenOptions, openCheckpoint } from '../checkpoint/open.js';
+import type { OpenOptions } from '../checkpoint/open.js';
+import { openAll } from '../checkpoint/open_all.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
 import { withoutTiedCopies } from '../merge/groups.js';
@@ -68,9 +69,7 @@ export async function landscape(
   const began = performance.now();
   const { grid = 11, margin = 0.25 } = options;
   check(checkpoints, grid, margin);
-  const all: Checkpoint[] = [];
-  for (const c of [...checkpoints, ...(options.soups ?? [])])
-    all.push(typeof c === 'string' ? await openCheckpoint(c, { key: options.key }) : c);
+  const all = await openAll([...checkpoints, ...(options.soups ?? [])], options);
   const { tensors: matched, notes } = await matchTensors(all, options);
   const tensors = await withoutTiedCopies(all, comparable(matched));
   const { groups } = await gramOf(all, tensors, { ...options, phase: 'plane' });

@@ -1,4 +1,5 @@
-import { type OpenOptions, openCheckpoint } from '../checkpoint/open.js';
+import type { OpenOptions } from '../checkpoint/open.js';
+import { openAll } from '../checkpoint/open_all.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
 import type { Evaluator } from '../evaluate/evaluator.js';
@@ -54,9 +55,7 @@ export async function line(
   const began = performance.now();
   const { grid = 11, margin = 0, evaluators } = options;
   check(checkpoints, grid, margin);
-  const all: Checkpoint[] = [];
-  for (const c of checkpoints)
-    all.push(typeof c === 'string' ? await openCheckpoint(c, { key: options.key }) : c);
+  const all = await openAll(checkpoints, options);
   const { tensors: matched, notes } = await matchTensors(all, options);
   const sets: [string, Mixes][] = [];
   for (const [name, evaluator] of evaluators)

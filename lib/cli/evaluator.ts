@@ -9,7 +9,7 @@ import { type EvaluationPlan, planEvaluation } from '../evaluate/plan.js';
 import { Session } from '../evaluate/session.js';
 import { tensorBytes } from '../merge/plan.js';
 import type { RunOptions } from '../progress.js';
-import type { SoupOptions } from '../recipes/soup.js';
+import type { SoupOptions } from '../soup/soup.js';
 import { type EvaluationCommandOptions, evaluationOptions } from './evaluation_options.js';
 
 /** What says how good soups of these ingredients are, as the command line asks for it. */

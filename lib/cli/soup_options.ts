@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import { showBytes } from '../bytes.js';
 import type { OutputDType } from '../merge/plan.js';
-import type { Soup, SoupOptions } from '../recipes/soup.js';
+import type { Soup, SoupOptions } from '../soup/soup.js';
 import { collectGlobs, parseSize, parseWeights, plural, showCount } from './parse.js';
 import type { CommonOptions, Outcome } from './run.js';
 

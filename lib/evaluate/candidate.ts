@@ -9,7 +9,8 @@ import { type PlannedTensor, planTensors } from '../merge/plan.js';
 import { mixToMemory } from '../merge/to_memory.js';
 import { resolveWeights } from '../merge/weights.js';
 import type { RunOptions } from '../progress.js';
-import { makeSoup, type SoupOptions } from '../recipes/soup.js';
+import { makeSoup } from '../soup/make.js';
+import type { SoupOptions } from '../soup/soup.js';
 import type { Candidate, SoupTensor } from './evaluator.js';
 
 /**

@@ -1,7 +1,7 @@
 import { throwIfAborted } from '../checkpoint/job.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import type { RunOptions } from '../progress.js';
-import type { SoupOptions } from '../recipes/soup.js';
+import type { SoupOptions } from '../soup/soup.js';
 import { makeCandidate } from './candidate.js';
 import { askEvaluator, saidBy, type WholeEvaluator } from './evaluator.js';
 import { passOf } from './example_progress.js';

@@ -6,7 +6,7 @@ import type { LearningPlan } from '../learn/plan.js';
 import type { GroupWeights } from '../merge/groups.js';
 import type { OutputDType } from '../merge/plan.js';
 import type { ObjectiveOptions, OpenObjective } from '../recipes/objective.js';
-import type { Soup } from '../recipes/soup.js';
+import type { Soup } from '../soup/soup.js';
 import { allMetrics, type Metric, type Metrics } from './metrics.js';
 
 /** A soup that is to be evaluated, before it is made: which ingredients, and how much of each. */

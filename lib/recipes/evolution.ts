@@ -23,8 +23,8 @@ import { CmaEs } from '../learn/cma.js';
 import { coefficients, type Parametrisation, startOf } from '../learn/parametrisation.js';
 import type { Grouping } from '../merge/groups.js';
 import type { RunOptions } from '../progress.js';
+import type { SoupOptions } from '../soup/soup.js';
 import { version } from '../version.js';
-import type { SoupOptions } from './soup.js';
 
 /** Generations, unless said otherwise. */
 export const GENERATIONS = 20;

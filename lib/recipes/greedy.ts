@@ -1,15 +1,15 @@
 import type { Writable } from 'node:stream';
-import { throwIfAborted } from '../checkpoint/job.js';
-import { openCheckpoint } from '../checkpoint/open.js';
+import { openAll } from '../checkpoint/open_all.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
 import type { Evaluator } from '../evaluate/evaluator.js';
 import { METRICS, type Metric } from '../evaluate/metrics.js';
 import type { Accept } from '../evaluate/rejection.js';
 import type { RunOptions } from '../progress.js';
+import { makeSoup } from '../soup/make.js';
+import type { Soup, SoupOptions } from '../soup/soup.js';
 import { type Choice, choose } from './choose.js';
 import { equalWeights, Kitchen } from './kitchen.js';
-import { makeSoup, type Soup, type SoupOptions } from './soup.js';
 
 export interface GreedyOptions extends Omit<SoupOptions, 'weights' | 'normalize'>, RunOptions {
   /**
@@ -69,11 +69,7 @@ export async function greedy(
   options: GreedyOptions,
 ): Promise<GreedySoup> {
   check(options);
-  const checkpoints: Checkpoint[] = [];
-  for (const i of ingredients) {
-    throwIfAborted(options.signal);
-    checkpoints.push(typeof i === 'string' ? await openCheckpoint(i, { key: options.key }) : i);
-  }
+  const checkpoints = await openAll(ingredients, options);
   const began = performance.now();
   const metric = options.metric ?? 'accuracy';
   // All that can be refused is refused before anything is evaluated.

@@ -17,8 +17,8 @@ import { emptyScores, type Metric, metricsOf, scoreInto } from '../evaluate/metr
 import { type Accept, startTrial, type Trial } from '../evaluate/rejection.js';
 import { Evaluations, type Kept, type Outcome, openKept } from '../evaluate/resume.js';
 import type { RunOptions } from '../progress.js';
+import type { SoupOptions } from '../soup/soup.js';
 import { version } from '../version.js';
-import type { SoupOptions } from './soup.js';
 
 export interface KitchenOptions extends SoupOptions, RunOptions {
   metric: Metric;

@@ -12,6 +12,8 @@ import type { LearningPlan } from '../learn/plan.js';
 import { BY, type By, type Grouping, groupTensors } from '../merge/groups.js';
 import { matchTensors } from '../merge/match.js';
 import type { RunOptions } from '../progress.js';
+import { makeSoup } from '../soup/make.js';
+import type { Soup, SoupOptions } from '../soup/soup.js';
 import { version } from '../version.js';
 import { centralDifferences, planDifferences } from './central_differences.js';
 import {
@@ -24,7 +26,6 @@ import {
 import { evolve, GENERATIONS } from './evolution.js';
 import { SavedState } from './learned_state.js';
 import type { OpenObjective } from './objective.js';
-import { makeSoup, type Soup, type SoupOptions } from './soup.js';
 
 export interface LearnedOptions extends Omit<SoupOptions, 'weights' | 'normalize'>, RunOptions {
   /**

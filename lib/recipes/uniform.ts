@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream';
 import { openCheckpoint } from '../checkpoint/open.js';
+import { openAll } from '../checkpoint/open_all.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { openDataSet } from '../data/open.js';
 import { StockpotError } from '../errors.js';
@@ -9,7 +10,8 @@ import { planTensors } from '../merge/plan.js';
 import { resolveWeights } from '../merge/weights.js';
 import { BATCH, batchNormStatistics } from '../onnx/batch_norm.js';
 import type { RunOptions } from '../progress.js';
-import { makeSoup, type Soup, type SoupOptions } from './soup.js';
+import { makeSoup } from '../soup/make.js';
+import type { Soup, SoupOptions } from '../soup/soup.js';
 
 export interface UniformOptions extends SoupOptions, RunOptions {
   /**
@@ -54,9 +56,7 @@ export async function uniform(
       },
     );
   }
-  const checkpoints: Checkpoint[] = [];
-  for (const i of ingredients)
-    checkpoints.push(typeof i === 'string' ? await openCheckpoint(i, options) : i);
+  const checkpoints = await openAll(ingredients, options);
   await makeSoup('uniform', checkpoints, output, { ...options, dryRun: true });
   const { statistics, examples } = await recompute(checkpoints, again, options);
   const { graph, data } = again;

@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type StockpotError, uniform, verify } from '../../lib/index.js';
-import { makeSoup } from '../../lib/recipes/soup.js';
+import { makeSoup } from '../../lib/soup/make.js';
 import { useFolder } from '../helpers/folder.js';
 import { putShards, putTensors, tensor } from '../helpers/safetensors.js';
 import { useHostBackend } from './host_backend.js';

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { openCheckpoint } from '../../lib/checkpoint/open.js';
 import { groupTensors, layerOf } from '../../lib/merge/groups.js';
 import { matchTensors } from '../../lib/merge/match.js';
-import { makeSoup } from '../../lib/recipes/soup.js';
+import { makeSoup } from '../../lib/soup/make.js';
 import { verify } from '../../lib/verify.js';
 import { useFolder } from '../helpers/folder.js';
 import { numbers, putTensors, readBack, tensor } from '../helpers/safetensors.js';

@@ -21,7 +21,7 @@ import { contentHash, fileHashes } from '../../lib/checkpoint/hash.js';
 import { openCheckpoint } from '../../lib/checkpoint/open.js';
 import { safetensorsHeader } from '../../lib/checkpoint/safetensors.js';
 import { native, packageRoot } from '../../lib/native.js';
-import { makeSoup } from '../../lib/recipes/soup.js';
+import { makeSoup } from '../../lib/soup/make.js';
 import { encodeBits, format, patternOf, random } from './oracle.js';
 
 const run = promisify(execFile);

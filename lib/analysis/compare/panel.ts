@@ -6,7 +6,7 @@ import { makeCandidate } from '../../evaluate/candidate.js';
 import type { ExampleEvaluator, LogitsBatch } from '../../evaluate/evaluator.js';
 import { emptyScores, type Scores, scoreInto } from '../../evaluate/metrics.js';
 import { type Accept, isKept, startTrial } from '../../evaluate/rejection.js';
-import type { SoupOptions } from '../../recipes/soup.js';
+import type { SoupOptions } from '../../soup/soup.js';
 
 /** How much of each model is in a mix; one number a model. */
 export type Mix = readonly number[];

@@ -1,4 +1,4 @@
-import { openCheckpoint } from '../../checkpoint/open.js';
+import { openAll } from '../../checkpoint/open_all.js';
 import type { Checkpoint } from '../../checkpoint/types.js';
 import { openPanel } from './open_panel.js';
 import { type CompareOptions, check, listSets, mostMixes } from './options.js';
@@ -23,10 +23,9 @@ export async function planComparison(
   options: CompareOptions,
 ): Promise<ComparisonPlan> {
   const settings = check(ingredients.length, options);
-  const models: Checkpoint[] = [];
   const { base, soups = [] } = options;
-  for (const m of [...ingredients, ...(base === undefined ? [] : [base]), ...soups])
-    models.push(typeof m === 'string' ? await openCheckpoint(m, options) : m);
+  const named = [...ingredients, ...(base === undefined ? [] : [base]), ...soups];
+  const models = await openAll(named, options);
   const k = ingredients.length;
   const mixes = mostMixes(models.length + settings.learned.length, k, settings);
   const sets: ComparisonPlan['sets'] = [];
