@@ -69,19 +69,17 @@ export { type Probe, type ProbeOptions, probe } from './heads/probe.js';
 export { type Zeroshot, type ZeroshotOptions, zeroshot } from './heads/zeroshot.js';
 export { type Inspection, type InspectOptions, inspect } from './inspect.js';
 export { type Gradient, type GradientCallOptions, gradient } from './learn/gradient.js';
+export type { Mix, MixGradient, MixObjective } from './learn/objective.js';
 export type { LearningPlan } from './learn/plan.js';
 export { type MemoryHeld, memoryHeld } from './memory_held.js';
 export type { By } from './merge/groups.js';
 export type { OutputDType } from './merge/plan.js';
 export type { OnProgress, Progress, RunOptions } from './progress.js';
-export { type GreedyOptions, type GreedySoup, type GreedyStep, greedy } from './recipes/greedy.js';
-export {
-  type LearnedOptions,
-  type LearnedSoup,
-  type LearnedStep,
-  learned,
-} from './recipes/learned.js';
-export type { Mix, MixGradient, MixObjective } from './recipes/objective.js';
+export type { GreedyStep } from './recipes/greedy/choose.js';
+export { type GreedyOptions, type GreedySoup, greedy } from './recipes/greedy.js';
+export type { LearnedOptions } from './recipes/learned/options.js';
+export type { LearnedStep } from './recipes/learned/steps.js';
+export { type LearnedSoup, learned } from './recipes/learned.js';
 export { type UniformOptions, uniform } from './recipes/uniform.js';
 export type { Soup, SoupOptions } from './soup/soup.js';
 export { type Verification, type VerifyOptions, verify } from './verify.js';

@@ -4,7 +4,8 @@ import { StockpotError } from '../errors.js';
 import { METRICS, type Metric } from '../evaluate/metrics.js';
 import type { Parametrisation } from '../learn/parametrisation.js';
 import type { By } from '../merge/groups.js';
-import { type LearnedOptions, type LearnedSoup, learned } from '../recipes/learned.js';
+import type { LearnedOptions } from '../recipes/learned/options.js';
+import { type LearnedSoup, learned } from '../recipes/learned.js';
 import {
   addDataOptions,
   addProgramOptions,

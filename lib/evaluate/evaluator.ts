@@ -2,10 +2,10 @@ import type { Writable } from 'node:stream';
 import type { DType } from '../checkpoint/dtype.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
+import type { ObjectiveOptions, OpenObjective } from '../learn/objective.js';
 import type { LearningPlan } from '../learn/plan.js';
 import type { GroupWeights } from '../merge/groups.js';
 import type { OutputDType } from '../merge/plan.js';
-import type { ObjectiveOptions, OpenObjective } from '../recipes/objective.js';
 import type { Soup } from '../soup/soup.js';
 import { allMetrics, type Metric, type Metrics } from './metrics.js';
 

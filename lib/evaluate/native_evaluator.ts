@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { Checkpoint } from '../checkpoint/types.js';
+import { centralDifferences, planDifferences } from '../learn/central_differences.js';
 import { NativeObjective, planObjective } from '../learn/native_objective.js';
+import type { ObjectiveOptions, OpenObjective } from '../learn/objective.js';
 import type { LearningPlan } from '../learn/plan.js';
 import { graphsOf } from '../models/graph.js';
 import { native } from '../native.js';
-import { centralDifferences, planDifferences } from '../recipes/central_differences.js';
-import type { ObjectiveOptions, OpenObjective } from '../recipes/objective.js';
 import { onDevice } from './engine.js';
 import type { Candidate, EvaluateOptions, GradientEvaluator, LogitsBatch } from './evaluator.js';
 import { type EvaluationOptions, Session } from './session.js';

@@ -10,14 +10,14 @@ import type { Matched } from '../merge/match.js';
 import { planTensors } from '../merge/plan.js';
 import { resolveWeights, type Weighting } from '../merge/weights.js';
 import { graphsOf, type Network } from '../models/graph.js';
+import { resolveThreads } from '../threads.js';
 import type {
   GradientOptions,
   Mix,
   MixGradient,
   ObjectiveOptions,
   OpenObjective,
-} from '../recipes/objective.js';
-import { resolveThreads } from '../threads.js';
+} from './objective.js';
 import { Pantry, type PantryTensor, pantryBytes, pantryTensor } from './pantry.js';
 import { type LearningPlan, planLearning } from './plan.js';
 import { Trainer } from './trainer.js';

@@ -8,8 +8,8 @@ import type { Accept } from '../evaluate/rejection.js';
 import type { RunOptions } from '../progress.js';
 import { makeSoup } from '../soup/make.js';
 import type { Soup, SoupOptions } from '../soup/soup.js';
-import { type Choice, choose } from './choose.js';
-import { equalWeights, Kitchen } from './kitchen.js';
+import { type Choice, choose, type GreedyStep } from './greedy/choose.js';
+import { equalWeights, Kitchen } from './greedy/kitchen.js';
 
 export interface GreedyOptions extends Omit<SoupOptions, 'weights' | 'normalize'>, RunOptions {
   /**
@@ -27,17 +27,6 @@ export interface GreedyOptions extends Omit<SoupOptions, 'weights' | 'normalize'
   resume?: string;
   /** Told of each candidate as it is decided. */
   onStep?: (step: GreedyStep) => void;
-}
-
-/** One candidate that was tried. */
-export interface GreedyStep {
-  /** Position of the ingredient. */
-  candidate: number;
-  /** The metric of the soup with it; null where it was rejected before all examples were evaluated. */
-  value: number | null;
-  kept: boolean;
-  /** How many examples were evaluated; null where the evaluator does not say. */
-  evaluated: number | null;
 }
 
 /** A greedy soup, and how it was chosen. */

@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { nativeEvaluator } from '../../lib/evaluate/native_evaluator.js';
 import { gradient } from '../../lib/learn/gradient.js';
-import { type LearnedOptions, learned } from '../../lib/recipes/learned.js';
+import type { LearnedOptions } from '../../lib/recipes/learned/options.js';
+import { learned } from '../../lib/recipes/learned.js';
 import { useFolder } from '../helpers/folder.js';
 import {
   dataOf,

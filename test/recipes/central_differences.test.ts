@@ -7,9 +7,9 @@ import {
   nativeEvaluator,
   openCheckpoint,
 } from '../../lib/index.js';
+import { centralDifferences, planDifferences } from '../../lib/learn/central_differences.js';
 import { groupTensors } from '../../lib/merge/groups.js';
 import { matchTensors } from '../../lib/merge/match.js';
-import { centralDifferences, planDifferences } from '../../lib/recipes/central_differences.js';
 import { useFolder } from '../helpers/folder.js';
 import { putTensors, tensor } from '../helpers/safetensors.js';
 import {

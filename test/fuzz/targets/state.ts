@@ -1,5 +1,5 @@
 import { Evaluations } from '../../../lib/evaluate/resume.js';
-import { SavedState } from '../../../lib/recipes/learned_state.js';
+import { SavedState } from '../../../lib/recipes/learned/saved_state.js';
 import { at, put, survives } from '../support.js';
 
 /** What a killed run left to go on from: an evaluation, or the state of a descent. */

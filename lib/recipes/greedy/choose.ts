@@ -1,10 +1,21 @@
-import type { Evaluator } from '../evaluate/evaluator.js';
-import { type Accept, isBetter, isKept } from '../evaluate/rejection.js';
-import type { Outcome } from '../evaluate/resume.js';
-import type { GreedyStep } from './greedy.js';
+import type { Evaluator } from '../../evaluate/evaluator.js';
+import { type Accept, isBetter, isKept } from '../../evaluate/rejection.js';
+import type { Outcome } from '../../evaluate/resume.js';
 import { InTurn } from './in_turn.js';
 import type { Kitchen, Known } from './kitchen.js';
 
+/** One candidate that was tried. */
+export interface GreedyStep {
+  /** Position of the ingredient. */
+  candidate: number;
+  /** The metric of the soup with it; null where it was rejected before all examples were evaluated. */
+  value: number | null;
+  kept: boolean;
+  /** How many examples were evaluated; null where the evaluator does not say. */
+  evaluated: number | null;
+}
+
+/** What was chosen, and how. */
 export interface Choice {
   /** Positions of the ingredients in the order in which they were tried. */
   order: number[];

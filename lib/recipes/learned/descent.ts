@@ -1,8 +1,8 @@
-import { StockpotError } from '../errors.js';
-import { type AdamWOptions, adamW, type Moments, noMoments } from '../learn/adamw.js';
-import { Minibatches } from '../learn/minibatches.js';
-import { byRaw, coefficients, type Parametrisation, startOf } from '../learn/parametrisation.js';
-import type { MixObjective } from './objective.js';
+import { StockpotError } from '../../errors.js';
+import { type AdamWOptions, adamW, type Moments, noMoments } from '../../learn/adamw.js';
+import { Minibatches } from '../../learn/minibatches.js';
+import type { MixObjective } from '../../learn/objective.js';
+import { byRaw, coefficients, type Parametrisation, startOf } from '../../learn/parametrisation.js';
 
 /** Everything that the next step depends on; plain numbers, so that it can be saved and gone on with. */
 export interface DescentState {

@@ -1,8 +1,8 @@
-import { throwIfAborted } from '../checkpoint/job.js';
-import { type ReadAhead, readAhead } from '../checkpoint/read_ahead.js';
-import type { Checkpoint } from '../checkpoint/types.js';
-import { StockpotError } from '../errors.js';
-import { makeCandidate } from '../evaluate/candidate.js';
+import { throwIfAborted } from '../../checkpoint/job.js';
+import { type ReadAhead, readAhead } from '../../checkpoint/read_ahead.js';
+import type { Checkpoint } from '../../checkpoint/types.js';
+import { StockpotError } from '../../errors.js';
+import { makeCandidate } from '../../evaluate/candidate.js';
 import {
   askEvaluator,
   type Candidate,
@@ -11,14 +11,14 @@ import {
   hasExamples,
   readResult,
   wholeEvaluator,
-} from '../evaluate/evaluator.js';
-import { ExampleProgress, passOf } from '../evaluate/example_progress.js';
-import { emptyScores, type Metric, metricsOf, scoreInto } from '../evaluate/metrics.js';
-import { type Accept, startTrial, type Trial } from '../evaluate/rejection.js';
-import { Evaluations, type Kept, type Outcome, openKept } from '../evaluate/resume.js';
-import type { RunOptions } from '../progress.js';
-import type { SoupOptions } from '../soup/soup.js';
-import { version } from '../version.js';
+} from '../../evaluate/evaluator.js';
+import { ExampleProgress, passOf } from '../../evaluate/example_progress.js';
+import { emptyScores, type Metric, metricsOf, scoreInto } from '../../evaluate/metrics.js';
+import { type Accept, startTrial, type Trial } from '../../evaluate/rejection.js';
+import { Evaluations, type Kept, type Outcome, openKept } from '../../evaluate/resume.js';
+import type { RunOptions } from '../../progress.js';
+import type { SoupOptions } from '../../soup/soup.js';
+import { version } from '../../version.js';
 
 export interface KitchenOptions extends SoupOptions, RunOptions {
   metric: Metric;

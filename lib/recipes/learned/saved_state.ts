@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isObject } from '../checkpoint/json.js';
-import { makeKept, writeWhole } from '../checkpoint/whole_file.js';
+import { isObject } from '../../checkpoint/json.js';
+import { makeKept, writeWhole } from '../../checkpoint/whole_file.js';
 import type { DescentState } from './descent.js';
 
 const FORMAT = 1;

@@ -1,8 +1,8 @@
-import { contentHash } from '../checkpoint/hash.js';
-import { throwIfAborted } from '../checkpoint/job.js';
-import type { Checkpoint } from '../checkpoint/types.js';
-import { StockpotError } from '../errors.js';
-import { makeCandidate } from '../evaluate/candidate.js';
+import { contentHash } from '../../checkpoint/hash.js';
+import { throwIfAborted } from '../../checkpoint/job.js';
+import type { Checkpoint } from '../../checkpoint/types.js';
+import { StockpotError } from '../../errors.js';
+import { makeCandidate } from '../../evaluate/candidate.js';
 import {
   askEvaluator,
   type Candidate,
@@ -10,21 +10,21 @@ import {
   hasExamples,
   readResult,
   wholeEvaluator,
-} from '../evaluate/evaluator.js';
+} from '../../evaluate/evaluator.js';
 import {
   emptyScores,
   type Metric,
   type Metrics,
   metricsOf,
   scoreInto,
-} from '../evaluate/metrics.js';
-import { Evaluations } from '../evaluate/resume.js';
-import { CmaEs } from '../learn/cma.js';
-import { coefficients, type Parametrisation, startOf } from '../learn/parametrisation.js';
-import type { Grouping } from '../merge/groups.js';
-import type { RunOptions } from '../progress.js';
-import type { SoupOptions } from '../soup/soup.js';
-import { version } from '../version.js';
+} from '../../evaluate/metrics.js';
+import { Evaluations } from '../../evaluate/resume.js';
+import { CmaEs } from '../../learn/cma.js';
+import { coefficients, type Parametrisation, startOf } from '../../learn/parametrisation.js';
+import type { Grouping } from '../../merge/groups.js';
+import type { RunOptions } from '../../progress.js';
+import type { SoupOptions } from '../../soup/soup.js';
+import { version } from '../../version.js';
 
 /** Generations, unless said otherwise. */
 export const GENERATIONS = 20;

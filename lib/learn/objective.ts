@@ -1,8 +1,8 @@
 import type { Metrics } from '../evaluate/metrics.js';
-import type { Parametrisation } from '../learn/parametrisation.js';
 import type { Grouping } from '../merge/groups.js';
 import type { OutputDType } from '../merge/plan.js';
 import type { RunOptions } from '../progress.js';
+import type { Parametrisation } from './parametrisation.js';
 
 /** A mix of the ingredients that a learned recipe tries. */
 export interface Mix {

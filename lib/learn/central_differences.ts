@@ -15,15 +15,15 @@ import {
   wholeEvaluator,
 } from '../evaluate/evaluator.js';
 import type { Metrics } from '../evaluate/metrics.js';
-import { crossEntropy } from '../learn/loss.js';
-import type { Parametrisation } from '../learn/parametrisation.js';
-import type { LearningPlan } from '../learn/plan.js';
 import { type Grouping, type GroupWeights, groupTensors } from '../merge/groups.js';
 import type { Matched } from '../merge/match.js';
 import type { RunOptions } from '../progress.js';
 import type { SoupOptions } from '../soup/soup.js';
 import { resolveMemory } from '../threads.js';
+import { crossEntropy } from './loss.js';
 import type { Mix, MixGradient, OpenObjective } from './objective.js';
+import type { Parametrisation } from './parametrisation.js';
+import type { LearningPlan } from './plan.js';
 
 /**
  * Step along θ_i − θ, in units of that difference. An evaluation in float32 has an error of about δ = 1e-6 of the loss, and
