@@ -14,7 +14,7 @@ const ESCAPES: Record<string, string> = {
   "'": '&#39;',
 };
 
-export const escapeHtml = (text: string): string =>
+const escapeHtml = (text: string): string =>
   // Control characters have no place in a document either.
   text
     .replace(/\p{Cc}/gu, (c) => (/\s/.test(c) ? c : '\uFFFD'))

@@ -15,7 +15,7 @@ const showCell = (cell: Cell): string => {
 };
 
 /** The numbers behind a figure, folded away. */
-export const dataTable = (
+const dataTable = (
   title: string,
   { columns, rows }: Table,
 ): Html => html`<details><summary>Numbers of this figure (${rows.length} rows)</summary>
@@ -36,7 +36,7 @@ const SYMBOLS: Record<string, string> = {
 };
 
 /** What the marks stand for. */
-export const key = (kinds: readonly MethodKind[]): Html | null =>
+const key = (kinds: readonly MethodKind[]): Html | null =>
   kinds.length === 0
     ? null
     : html`<ul class="key" aria-label="Key">${kinds.map((kind) => {

@@ -73,7 +73,8 @@ export const LOOKS: Record<MethodKind, Look> = {
 export const FONT =
   "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif";
 
-const axis = {
+/** Labels and titles of axes and legends. */
+export const LABELS = {
   labelColor: colour('muted'),
   titleColor: colour('ink'),
   labelFont: FONT,
@@ -81,8 +82,14 @@ const axis = {
   labelFontSize: 12,
   titleFontSize: 12,
   titleFontWeight: 'normal',
-  domainColor: colour('rule'),
-  tickColor: colour('rule'),
+};
+
+/** The line of an axis and its ticks. */
+export const AXIS_LINES = { domainColor: colour('rule'), tickColor: colour('rule') };
+
+const axis = {
+  ...LABELS,
+  ...AXIS_LINES,
   gridColor: colour('grid'),
   labelPadding: 5,
   titlePadding: 8,

@@ -1,7 +1,7 @@
 import { shortNames } from '../../compare/methods.js';
 import type { Figure } from '../figure.js';
 import type { LandscapeInput } from '../inputs.js';
-import { colour, FONT, SURFACE } from '../theme.js';
+import { AXIS_LINES, colour, FONT, LABELS, SURFACE } from '../theme.js';
 import { hundred } from './common.js';
 
 const WIDTH = 460;
@@ -55,18 +55,7 @@ export function landscapeFigure(
   const shape = Math.min(1.3, Math.max(0.6, isotropic));
   const height = Math.round(WIDTH * (Number.isFinite(shape) ? shape : 1));
   const unit = what === 'loss' ? 'nats' : '%';
-  const axis = {
-    labelColor: colour('muted'),
-    titleColor: colour('ink'),
-    labelFont: FONT,
-    titleFont: FONT,
-    labelFontSize: 12,
-    titleFontSize: 12,
-    titleFontWeight: 'normal',
-    domainColor: colour('rule'),
-    tickColor: colour('rule'),
-    tickCount: 6,
-  };
+  const axis = { ...LABELS, ...AXIS_LINES, tickCount: 6 };
   const text = (dx: number, stroke: boolean) => ({
     type: 'text',
     from: { data: 'marks' },
@@ -139,13 +128,7 @@ export function landscapeFigure(
             symbolStrokeWidth: 0,
             orient: 'right',
             title: `${what}, ${unit}, from`,
-            labelColor: colour('muted'),
-            titleColor: colour('ink'),
-            labelFont: FONT,
-            titleFont: FONT,
-            labelFontSize: 12,
-            titleFontSize: 12,
-            titleFontWeight: 'normal',
+            ...LABELS,
             format: what === 'loss' ? '.3f' : '.1f',
             formatType: 'number',
           },
