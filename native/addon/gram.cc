@@ -12,9 +12,6 @@
 namespace stockpot {
 namespace {
 
-constexpr int64_t kSafe = int64_t{1} << 53;
-constexpr int64_t kMostInputs = 65535;
-
 GramKernel kernel_named(Napi::Env env, const Napi::Value& value) {
   const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
   size_t count;

@@ -11,7 +11,6 @@ namespace {
 
 constexpr napi_type_tag kTag = {0x7be1930c6a5d4f18u, 0xb2c4e90d17f3685au};
 constexpr napi_type_tag kDeviceTag = {0x6a0e57c2d9b34f71u, 0x913fd2486be0a7c5u};
-constexpr int64_t kSafe = int64_t{1} << 53;
 
 // nullptr: no handle of such a block.
 template <class Block>

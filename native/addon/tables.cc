@@ -6,10 +6,6 @@
 #include "held.h"
 
 namespace stockpot {
-namespace {
-constexpr int64_t kSafe = int64_t{1} << 53;
-}
-
 void Tables::fail(const char* field, const char* why) const {
   throw Napi::TypeError::New(env_, std::string("stockpot addon: ") + field + " " + why);
 }

@@ -10,6 +10,9 @@
 
 namespace stockpot {
 
+constexpr int64_t kSafe = int64_t{1} << 53;  // integers that JavaScript's numbers hold exactly
+constexpr int64_t kMostInputs = 65535;
+
 // Reads the flat tables that TypeScript passes, checking every index, size and range. A violation
 // is a mistake in stockpot itself, not in a user's file, and throws a JavaScript TypeError naming
 // the field.

@@ -16,9 +16,6 @@
 namespace stockpot {
 namespace {
 
-constexpr int64_t kSafe = int64_t{1} << 53;
-constexpr int64_t kMostInputs = 65535;
-
 [[noreturn]] void fail(Napi::Env env, const std::string& what) {
   throw Napi::TypeError::New(env, "stockpot addon: " + what);
 }
