@@ -5,7 +5,7 @@ import { join, relative } from 'node:path';
 import { StockpotError } from './errors.js';
 
 /** The oldest glibc that a Linux prebuild runs with; scripts/check_prebuild.mjs holds prebuilds to it. */
-export const GLIBC_FLOOR = '2.34';
+const GLIBC_FLOOR = '2.34';
 
 /** Machine numbers of ELF (/usr/include/elf.h) and Mach-O (mach/machine.h). */
 const ELF_MACHINES: Record<number, string> = { 3: 'ia32', 40: 'arm', 62: 'x64', 183: 'arm64' };

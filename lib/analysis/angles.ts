@@ -3,12 +3,12 @@ import { openAll } from '../checkpoint/open_all.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
 import type { Evaluator } from '../evaluate/evaluator.js';
+import { comparable, Gram, gramOf } from '../merge/gram.js';
 import { layerOf, withoutTiedCopies } from '../merge/groups.js';
 import { initialisationWarnings } from '../merge/initialisation.js';
 import { type Matched, type MatchOptions, matchTensors } from '../merge/match.js';
 import type { RunOptions } from '../progress.js';
 import { type Geometry, geometryOf } from './geometry.js';
-import { comparable, Gram, gramOf } from './gram.js';
 import type { Score } from './mixes.js';
 import { type PairGain, pairGains } from './pair_gains.js';
 

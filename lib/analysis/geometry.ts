@@ -1,4 +1,4 @@
-import type { Gram } from './gram.js';
+import type { Gram } from '../merge/gram.js';
 
 /** Rows and columns are ingredients. */
 export type Matrix = (number | null)[][];

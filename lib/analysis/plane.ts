@@ -1,4 +1,4 @@
-import type { Gram } from './gram.js';
+import type { Gram } from '../merge/gram.js';
 
 /** A point of the plane: coordinates along û1 and û2, in units of the weights' norm. */
 export interface PlanePoint {

@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { isObject } from '../checkpoint/json.js';
-import { fileError } from '../checkpoint/open.js';
+import { fileError } from '../checkpoint/system_error.js';
 import { StockpotError } from '../errors.js';
 import { version } from '../version.js';
 import { comparisonShape } from './compare/shape.js';

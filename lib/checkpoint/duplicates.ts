@@ -3,9 +3,9 @@ import { type FileHandle, open } from 'node:fs/promises';
 import type { RunOptions } from '../progress.js';
 import { byteSize } from './dtype.js';
 import { contentHash } from './hash.js';
-import { fileError } from './open.js';
 import { remembering } from './remember.js';
 import { elementCount } from './shape.js';
+import { fileError } from './system_error.js';
 import type { Checkpoint } from './types.js';
 
 const SAMPLES = 16;

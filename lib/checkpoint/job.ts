@@ -1,7 +1,7 @@
 import { StockpotError } from '../errors.js';
 import type { NativeFailure, NativeJob } from '../native.js';
 import type { Progress, RunOptions } from '../progress.js';
-import { CHECK_DISK } from './open.js';
+import { CHECK_DISK } from './system_error.js';
 
 /** How often progress is reported, in milliseconds. */
 const TICK = 100;

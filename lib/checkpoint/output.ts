@@ -20,8 +20,8 @@ import { StockpotError } from '../errors.js';
 import { native } from '../native.js';
 import { claim, hold, removeLeft } from './claim.js';
 import { makeFolders, syncFolder, syncTree } from './folders.js';
-import { fileError } from './open.js';
 import { isSideFile } from './side_files.js';
+import { fileError } from './system_error.js';
 import { guard, unguard } from './unfinished.js';
 import { isFull, noSpace, writeError } from './writing.js';
 

@@ -1,8 +1,8 @@
 import { readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { StockpotError } from '../errors.js';
-import { fileError } from './open.js';
 import { readSmallFile } from './small_file.js';
+import { fileError } from './system_error.js';
 
 /** Configurations, tokenizers and image processors, as transformers, timm, open_clip and sentence-transformers name them. */
 const NAMES = new Set([

@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { StockpotError } from '../errors.js';
-import { fileError } from './open.js';
+import { fileError } from './system_error.js';
 
 /** Bytes of the largest configuration, index, tokenizer or record; real ones stay below 40 MB. */
 const LARGEST = 100_000_000;

@@ -2,7 +2,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { StockpotError } from '../errors.js';
 import type { SourceTable } from '../native.js';
 import { dtypeIndex } from './dtype.js';
-import { fileError } from './open.js';
+import { fileError } from './system_error.js';
 import type { Checkpoint, CheckpointFile, TensorEntry } from './types.js';
 
 /** @throws StockpotError CHANGED where a file's size or time is no longer what `openCheckpoint` saw */

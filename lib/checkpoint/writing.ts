@@ -1,7 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { StockpotError } from '../errors.js';
-import { fileError } from './open.js';
-import { codeOf } from './system_error.js';
+import { codeOf, fileError } from './system_error.js';
 
 /** What is said where there is no room, unless there is something better to say. */
 const MAKE_ROOM = 'Free some space or choose another place; nothing was left behind.';

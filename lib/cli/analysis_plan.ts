@@ -1,7 +1,7 @@
-import { comparable } from '../analysis/gram.js';
 import { showBytes } from '../bytes.js';
 import { openCheckpoint } from '../checkpoint/open.js';
 import type { Checkpoint, TensorEntry } from '../checkpoint/types.js';
+import { comparable } from '../merge/gram.js';
 import { type MatchOptions, matchTensors } from '../merge/match.js';
 import { tensorBytes } from '../merge/plan.js';
 import { plural } from './parse.js';

@@ -144,7 +144,7 @@ export function compareCommand(command: Command): Command {
 }
 
 /** The paper's table as lines: accuracy in per cent with its interval, one line a method. */
-export function showComparison(c: Comparison): string[] {
+function showComparison(c: Comparison): string[] {
   const sets = c.sets.map((s) => s.name);
   const withMean = c.methods.some((m) => m.shiftMean);
   const header = [

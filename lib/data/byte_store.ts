@@ -1,7 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileError } from '../checkpoint/open.js';
+import { fileError } from '../checkpoint/system_error.js';
 import { TemporaryFolder } from '../checkpoint/unfinished.js';
 import { isFull, noSpace, writeAll } from '../checkpoint/writing.js';
 import { StockpotError } from '../errors.js';
@@ -34,11 +34,6 @@ export class ByteStore {
   ) {
     this.perBlock = Math.max(1, Math.floor(Math.min(BLOCK, memory) / size));
     this.inMemory = Math.floor(memory / size / this.perBlock) * this.perBlock;
-  }
-
-  /** Whether some records are in the cache file. */
-  get spilled(): boolean {
-    return this.file !== undefined;
   }
 
   /** Bytes in memory. */

@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isObject, parseJsonStrict } from '../checkpoint/json.js';
-import { fileError } from '../checkpoint/open.js';
 import { readSmallFile } from '../checkpoint/small_file.js';
+import { fileError } from '../checkpoint/system_error.js';
 import { StockpotError } from '../errors.js';
 
 /** A JSON configuration whose values are checked as they are taken. Every refusal names the file. */

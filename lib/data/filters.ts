@@ -32,7 +32,7 @@ const KERNELS: Record<Exclude<Filter, 'nearest'>, Kernel> = {
 };
 
 /** Bits after the point of the weights: 8 are for the pixel, 2 for overshoot and sign. */
-export const PRECISION = 32 - 8 - 2;
+const PRECISION = 32 - 8 - 2;
 
 /** How each of some output pixels is made of input pixels, along one axis. */
 export interface Taps {

@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sortByBytes } from '../checkpoint/hash.js';
-import { fileError } from '../checkpoint/open.js';
+import { fileError } from '../checkpoint/system_error.js';
 import { StockpotError } from '../errors.js';
 import type { RunOptions } from '../progress.js';
 import { classNamesOf } from './config.js';

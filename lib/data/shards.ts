@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { buffer } from 'node:stream/consumers';
 import { extract } from 'tar-stream';
-import { fileError } from '../checkpoint/open.js';
+import { fileError } from '../checkpoint/system_error.js';
 import { StockpotError } from '../errors.js';
 import type { BrokenExample, ExampleSource, RawExample } from './examples.js';
 

@@ -1,9 +1,10 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { byteSize, type DType, isFloat } from '../checkpoint/dtype.js';
 import { contentHash } from '../checkpoint/hash.js';
-import { fileError, openCheckpoint } from '../checkpoint/open.js';
+import { openCheckpoint } from '../checkpoint/open.js';
 import { elementCount, showShape } from '../checkpoint/shape.js';
 import { checkUnchanged } from '../checkpoint/source_table.js';
+import { fileError } from '../checkpoint/system_error.js';
 import type { Checkpoint, CheckpointFile, TensorEntry } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
 import type { RunOptions } from '../progress.js';

@@ -1,8 +1,8 @@
-import { gramOf } from '../analysis/gram.js';
 import { isFloat } from '../checkpoint/dtype.js';
 import { elementCount } from '../checkpoint/shape.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import type { RunOptions } from '../progress.js';
+import { gramOf } from './gram.js';
 import type { Matched } from './match.js';
 
 /** How many tensors are looked at, and how many elements of each. */

@@ -1,8 +1,8 @@
 import { type FileHandle, open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { byteSize, type DType } from '../checkpoint/dtype.js';
-import { fileError } from '../checkpoint/open.js';
 import { elementCount } from '../checkpoint/shape.js';
+import { fileError } from '../checkpoint/system_error.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { MAKE_ROOM, TemporaryFolder } from '../checkpoint/unfinished.js';
 import { isFull, writeError } from '../checkpoint/writing.js';

@@ -1,8 +1,8 @@
 import { open } from 'node:fs/promises';
 import { dirname, isAbsolute, join, normalize } from 'node:path';
 import { byteSize, type DType, dtypeIndex } from '../checkpoint/dtype.js';
-import { fileError } from '../checkpoint/open.js';
 import { elementCount } from '../checkpoint/shape.js';
+import { fileError } from '../checkpoint/system_error.js';
 import { StockpotError } from '../errors.js';
 import { native } from '../native.js';
 import type { OnnxTensor } from './model.js';

@@ -1,7 +1,7 @@
 import { open, stat } from 'node:fs/promises';
 import type { AsyncBuffer, Compressors, FileMetaData, SchemaTree } from 'hyparquet';
 import { isObject } from '../../checkpoint/json.js';
-import { fileError } from '../../checkpoint/open.js';
+import { fileError } from '../../checkpoint/system_error.js';
 import { StockpotError } from '../../errors.js';
 
 /** Most bytes of the wanted columns in one row group, which are held at a time. */

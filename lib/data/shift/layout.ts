@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, relative } from 'node:path';
 import { sortByBytes } from '../../checkpoint/hash.js';
-import { fileError } from '../../checkpoint/open.js';
+import { fileError } from '../../checkpoint/system_error.js';
 import { StockpotError } from '../../errors.js';
 import { imageFolder } from '../folder.js';
 import { expandBraces } from '../open.js';

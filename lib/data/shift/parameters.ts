@@ -66,7 +66,7 @@ export const STRENGTHS: Readonly<Record<Strengths, Table>> = {
 };
 
 /** Images whose shorter edge is below this are small. */
-export const SMALL = 64;
+const SMALL = 64;
 
 export const strengthsFor = (width: number, height: number): Strengths =>
   Math.min(width, height) < SMALL ? 'cifar' : 'imagenet';

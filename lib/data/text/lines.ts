@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { fileError } from '../../checkpoint/open.js';
+import { fileError } from '../../checkpoint/system_error.js';
 import { StockpotError } from '../../errors.js';
 
 /** A line of a text file, numbered from 1, without its line feed. */

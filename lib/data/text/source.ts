@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { showJson } from '../../checkpoint/json.js';
-import { fileError } from '../../checkpoint/open.js';
+import { fileError } from '../../checkpoint/system_error.js';
 import { StockpotError } from '../../errors.js';
 import type { BrokenExample } from '../examples.js';
 import {
@@ -117,7 +117,7 @@ function placesIn(path: string, names: readonly string[], wanted?: Partial<Colum
 }
 
 /** What is said where the columns of a file cannot be told apart. */
-export function noColumns(path: string, found: string, wanted?: object): StockpotError {
+function noColumns(path: string, found: string, wanted?: object): StockpotError {
   const expected = wanted
     ? Object.entries(wanted)
         .map(([as, name]) => `${name} (as ${as})`)

@@ -1,7 +1,7 @@
 #pragma once
 // The order in which the sums of a block's threads are added: over the 32 lanes of a warp as a
 // tree (lanes that differ in bit 4, then 3, …, 0), then over the warps one after the other. Fixed,
-// so that the same sums give the same bits on every device and on the host.
+// so that the same sums give the same bits on every device.
 #include "../plain/arithmetic.h"
 #include "tables.h"
 
@@ -20,23 +20,10 @@ STOCKPOT_HD inline double sum_of_thread(const double* partial, uint64_t stride, 
   return sum;
 }
 
-// The host's way: `sums` are the kThreads threads'. The tree is destroyed on the way.
-inline double sum_of_block(double* sums) {
-  double total = 0;
-  for (int w = 0; w < kWarps; ++w) {
-    double* lanes = sums + w * kWarp;
-    for (int offset = kWarp / 2; offset > 0; offset /= 2) {
-      for (int l = 0; l < offset; ++l) lanes[l] = add_rn(lanes[l], lanes[l + offset]);
-    }
-    total = w == 0 ? lanes[0] : add_rn(total, lanes[0]);
-  }
-  return total;
-}
-
 #if defined(__CUDACC__) || defined(STOCKPOT_EMULATED)
-// The device's way for kCount values a lane at once: at each step a lane gives away half of its
-// values and keeps the sums of the others, so that the work halves too. Addition commutes, so the
-// bits are those of the tree.
+// kCount values a lane at once: at each step a lane gives away half of its values and keeps the
+// sums of the others, so that the work halves too. Addition commutes, so the bits are those of the
+// tree.
 template <int kCount, int kOffset = kWarp / 2>
 __device__ __forceinline__ void sum_lanes(double* v, int lane) {
   if constexpr (kOffset > 0) {

@@ -4,11 +4,11 @@ import { elementCount } from '../checkpoint/shape.js';
 import { OpenSources } from '../checkpoint/source_table.js';
 import type { Checkpoint, TensorEntry } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
-import type { Matched } from '../merge/match.js';
-import { tensorBytes } from '../merge/plan.js';
 import { type GramResult, native } from '../native.js';
 import type { RunOptions } from '../progress.js';
 import { resolveMemory, resolveThreads } from '../threads.js';
+import type { Matched } from './match.js';
+import { tensorBytes } from './plan.js';
 
 /**
  * Inner products of k checkpoints' weights, taken in float64 of the first one r (the reference) and the others'

@@ -2,9 +2,9 @@
 // sums, whatever the threads and the memory.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { comparable, type Gram, gramOf } from '../../lib/analysis/gram.js';
 import { DTYPES, type DType } from '../../lib/checkpoint/dtype.js';
 import { openCheckpoint } from '../../lib/checkpoint/open.js';
+import { comparable, type Gram, gramOf } from '../../lib/merge/gram.js';
 import { layerOf as groupOf } from '../../lib/merge/groups.js';
 import { matchTensors } from '../../lib/merge/match.js';
 import { native } from '../../lib/native.js';
