@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "../backend/plan_tables.h"
+
 namespace stockpot {
 
 void DeviceDotJob::begin(size_t pieces) {
@@ -13,35 +15,29 @@ void DeviceDotJob::begin(size_t pieces) {
 void DeviceDotJob::start(const std::vector<Piece>& pieces, std::vector<Device::Plan>* plans) {
   for (size_t from = 0, to; from < pieces.size(); from = to) {
     const size_t inputs_each = pieces[from].inputs.size();
-    std::vector<stockpot_tensor> tensors;
-    std::vector<stockpot_input> inputs;
+    PlanTables tables;
     for (to = from; to < pieces.size() && pieces[to].inputs.size() == inputs_each; ++to) {
       const Piece& piece = pieces[to];
       if (inputs_each == 0 || !vectors_[piece.segment]) continue;
       stockpot_tensor t{};
       t.elements = piece.count;
-      t.first_input = static_cast<uint32_t>(inputs.size());
+      t.first_input = static_cast<uint32_t>(tables.inputs.size());
       t.inputs = static_cast<uint32_t>(inputs_each);
       t.weights = -1;
-      t.group = static_cast<uint32_t>(tensors.size());
+      t.group = static_cast<uint32_t>(tables.tensors.size());
       t.other = vectors_[piece.segment] + piece.first * sizeof(float);
       t.other_dtype = static_cast<uint32_t>(DType::kF32);
-      inputs.insert(inputs.end(), piece.inputs.begin(), piece.inputs.end());
-      places_.push_back({piece.segment, piece.positions, numbers_ + tensors.size() * inputs_each});
-      tensors.push_back(t);
+      tables.inputs.insert(tables.inputs.end(), piece.inputs.begin(), piece.inputs.end());
+      places_.push_back(
+          {piece.segment, piece.positions, numbers_ + tables.tensors.size() * inputs_each});
+      tables.tensors.push_back(t);
     }
-    if (tensors.empty()) continue;
-    stockpot_plan_spec spec{};
-    spec.size = sizeof(spec);
-    spec.operation = STOCKPOT_DOTS;
-    spec.tensor_count = spec.group_count = static_cast<uint32_t>(tensors.size());
-    spec.input_count = static_cast<uint32_t>(inputs.size());
-    spec.tensors = tensors.data();
-    spec.inputs = inputs.data();
-    spec.result = result_.address() + numbers_ * sizeof(double);
-    plans->emplace_back(device(), spec);
+    if (tables.tensors.empty()) continue;
+    tables.groups = static_cast<uint32_t>(tables.tensors.size());
+    const uint64_t result = result_.address() + numbers_ * sizeof(double);
+    plans->emplace_back(device(), tables.spec(STOCKPOT_DOTS, result));
     plans->back().run(nullptr, STOCKPOT_COMPUTE);
-    numbers_ += tensors.size() * inputs_each;
+    numbers_ += tables.tensors.size() * inputs_each;
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "../backend/device.h"
+#include "../backend/plan_tables.h"
 #include "upload_ring.h"
 
 namespace stockpot {
@@ -64,14 +65,7 @@ struct DeviceMergeJob::Pipeline {
   std::vector<Tile> tiles;
   Tile* current = nullptr;  // whose tasks are being given out; under mutex_
   size_t next_task = 0;
-
-  ~Pipeline() {
-    try {
-      device.synchronize();  // nothing may use memory that is about to go
-    } catch (const std::exception&) {
-      // A device that failed does nothing more.
-    }
-  }
+  Settle settle{device};  // last, so that nothing uses memory that is about to go
 };
 
 DeviceMergeJob::DeviceMergeJob(MergePlan plan, const stockpot_backend* backend, uint32_t device)
@@ -305,55 +299,43 @@ void DeviceMergeJob::task_done(Tile* tile) {
 
 void DeviceMergeJob::launch(Tile* tile) {
   Device& device = pipeline_->device;
-  std::vector<stockpot_tensor> tensors;
-  std::vector<stockpot_input> inputs;
-  std::vector<double> weights;
+  PlanTables tables;
   auto part = tile->parts.begin();
   for (const Tile::Mean& mean : tile->means) {
     const uint32_t segment = mean.piece->segment;
     stockpot_tensor t{};
     t.elements = mean.piece->count;
-    t.first_input = static_cast<uint32_t>(inputs.size());
+    t.first_input = static_cast<uint32_t>(tables.inputs.size());
     t.weights = -1;
     t.out = tile->out.address() + mean.out;
     t.out_dtype = static_cast<uint32_t>(plan_.segments[segment].out_dtype);
     const int32_t set = plan_.segments[segment].weight_set;
-    if (set >= 0) t.weights = static_cast<int32_t>(weights.size());
+    if (set >= 0) t.weights = static_cast<int32_t>(tables.weights.size());
     for (uint32_t i = 0; i < plan_.k; ++i) {
       const Source& source = plan_.sources[size_t{segment} * plan_.k + i];
       if (source.file < 0) continue;
-      inputs.push_back(
+      tables.inputs.push_back(
           {tile->inputs.address() + part->begin, static_cast<uint32_t>(source.dtype), 0});
-      if (set >= 0) weights.push_back(plan_.weights[size_t(set) * plan_.k + i]);
+      if (set >= 0) tables.weights.push_back(plan_.weights[size_t(set) * plan_.k + i]);
       ++part;
     }
-    t.inputs = static_cast<uint32_t>(inputs.size()) - t.first_input;
-    tensors.push_back(t);
+    t.inputs = static_cast<uint32_t>(tables.inputs.size()) - t.first_input;
+    tables.tensors.push_back(t);
   }
-  stockpot_plan_spec spec{};
-  spec.size = sizeof(spec);
-  spec.operation = STOCKPOT_MEAN;
-  spec.tensor_count = static_cast<uint32_t>(tensors.size());
-  spec.input_count = static_cast<uint32_t>(inputs.size());
-  spec.weight_count = static_cast<uint32_t>(weights.size());
-  spec.tensors = tensors.data();
-  spec.inputs = inputs.data();
-  spec.weights = weights.data();
-  spec.result = tile->reports.address();
-  const uint64_t reports = tensors.size() * sizeof(stockpot_mean_report);
+  const uint64_t reports = tables.tensors.size() * sizeof(stockpot_mean_report);
 
-  tile->plan = Device::Plan(device, spec);
+  tile->plan = Device::Plan(device, tables.spec(STOCKPOT_MEAN, tile->reports.address()));
   tile->copied_in.record(STOCKPOT_COPY_IN);
   tile->copied_in.hold(STOCKPOT_COMPUTE);
-  device.fill_zero(STOCKPOT_COMPUTE, spec.result, reports);
+  device.fill_zero(STOCKPOT_COMPUTE, tile->reports.address(), reports);
   tile->plan.run(nullptr, STOCKPOT_COMPUTE);
   tile->computed.record(STOCKPOT_COMPUTE);
   tile->computed.hold(STOCKPOT_COPY_OUT);
-  device.copy_out(STOCKPOT_COPY_OUT, tile->host_reports.data(), spec.result, reports);
+  device.copy_out(STOCKPOT_COPY_OUT, tile->host_reports.data(), tile->reports.address(), reports);
   for (size_t i = 0; i < tile->means.size(); ++i) {
-    const Tile::Mean& mean = tile->means[i];
-    device.copy_out(STOCKPOT_COPY_OUT, tile->host_out.data() + mean.host_out, tensors[i].out,
-                    tensors[i].elements * byte_size(static_cast<DType>(tensors[i].out_dtype)));
+    const stockpot_tensor& t = tables.tensors[i];
+    device.copy_out(STOCKPOT_COPY_OUT, tile->host_out.data() + tile->means[i].host_out, t.out,
+                    t.elements * byte_size(static_cast<DType>(t.out_dtype)));
   }
   tile->copied_out.record(STOCKPOT_COPY_OUT);
 }

@@ -2,27 +2,9 @@
 
 #include <algorithm>
 
+#include "../backend/plan_tables.h"
+
 namespace stockpot {
-namespace {
-
-// A MEAN plan over some tensors.
-Device::Plan mean_plan(Device& device, const std::vector<stockpot_tensor>& tensors,
-                       const std::vector<stockpot_input>& inputs,
-                       const std::vector<double>& weights, uint64_t reports) {
-  stockpot_plan_spec spec{};
-  spec.size = sizeof(spec);
-  spec.operation = STOCKPOT_MEAN;
-  spec.tensor_count = static_cast<uint32_t>(tensors.size());
-  spec.input_count = static_cast<uint32_t>(inputs.size());
-  spec.weight_count = static_cast<uint32_t>(weights.size());
-  spec.tensors = tensors.data();
-  spec.inputs = inputs.data();
-  spec.weights = weights.data();
-  spec.result = reports;
-  return Device::Plan(device, spec);
-}
-
-}  // namespace
 
 DevicePassPlan DeviceMixJob::pass_of(const MergePlan& plan) {
   DevicePassPlan pass;
@@ -67,9 +49,7 @@ uint64_t DeviceMixJob::scratch_of(const Piece& piece) const {
 }
 
 void DeviceMixJob::start(const std::vector<Piece>& pieces, std::vector<Device::Plan>* plans) {
-  std::vector<stockpot_tensor> means, casts;
-  std::vector<stockpot_input> inputs, cast_inputs;
-  std::vector<double> weights;
+  PlanTables means, casts;
   uint64_t scratch = scratch_.address();
   for (const Piece& piece : pieces) {
     const Segment& segment = merge_.segments[piece.segment];
@@ -77,39 +57,38 @@ void DeviceMixJob::start(const std::vector<Piece>& pieces, std::vector<Device::P
     const uint64_t to = place.address + piece.first * byte_size(place.dtype);
     stockpot_tensor t{};
     t.elements = piece.count;
-    t.first_input = static_cast<uint32_t>(inputs.size());
+    t.first_input = static_cast<uint32_t>(means.inputs.size());
     t.inputs = static_cast<uint32_t>(piece.inputs.size());
-    t.weights = segment.weight_set < 0 ? -1 : static_cast<int32_t>(weights.size());
+    t.weights = segment.weight_set < 0 ? -1 : static_cast<int32_t>(means.weights.size());
     t.out = to;
     t.out_dtype = static_cast<uint32_t>(segment.out_dtype);
-    inputs.insert(inputs.end(), piece.inputs.begin(), piece.inputs.end());
+    means.inputs.insert(means.inputs.end(), piece.inputs.begin(), piece.inputs.end());
     if (segment.weight_set >= 0) {
       for (uint32_t i : piece.positions)
-        weights.push_back(merge_.weights[size_t(segment.weight_set) * merge_.k + i]);
+        means.weights.push_back(merge_.weights[size_t(segment.weight_set) * merge_.k + i]);
     }
     if (segment.out_dtype != place.dtype) {
       // Rounded to the soup's type, and from there to the network's.
       t.out = scratch;
       stockpot_tensor cast{};
       cast.elements = piece.count;
-      cast.first_input = static_cast<uint32_t>(cast_inputs.size());
+      cast.first_input = static_cast<uint32_t>(casts.inputs.size());
       cast.inputs = 1;
       cast.weights = -1;
       cast.out = to;
       cast.out_dtype = static_cast<uint32_t>(place.dtype);
-      casts.push_back(cast);
-      cast_inputs.push_back({scratch, t.out_dtype, 0});
+      casts.tensors.push_back(cast);
+      casts.inputs.push_back({scratch, t.out_dtype, 0});
       scratch += scratch_of(piece);
     }
-    means.push_back(t);
+    means.tensors.push_back(t);
   }
   const uint64_t each = sizeof(stockpot_mean_report);
-  plans->push_back(
-      mean_plan(device(), means, inputs, weights, reports_.address() + started_ * each));
+  plans->emplace_back(device(), means.spec(STOCKPOT_MEAN, reports_.address() + started_ * each));
   plans->back().run(nullptr, STOCKPOT_COMPUTE);
-  if (!casts.empty()) {
-    plans->push_back(mean_plan(device(), casts, cast_inputs, {},
-                               reports_.address() + (pieces_ + started_) * each));
+  if (!casts.tensors.empty()) {
+    const uint64_t reports = reports_.address() + (pieces_ + started_) * each;
+    plans->emplace_back(device(), casts.spec(STOCKPOT_MEAN, reports));
     plans->back().run(nullptr, STOCKPOT_COMPUTE);
   }
   started_ += pieces.size();

@@ -57,23 +57,21 @@ void means(Device& d, const std::vector<MeanCase>& cases) {
     std::unique_ptr<OnDevice> out, second;
   };
   std::vector<Placed> all;
-  std::vector<stockpot_tensor> tensors;
-  std::vector<stockpot_input> inputs;
-  std::vector<double> weights;
+  PlanTables tables;
   for (const MeanCase& c : cases) {
     Placed p{c, {}, {}, {}, {}};
     std::vector<std::vector<uint8_t>> data;
     const std::vector<double> w = made_up_weights(c.types.size());
     stockpot_tensor t{};
     t.elements = c.n;
-    t.first_input = static_cast<uint32_t>(inputs.size());
+    t.first_input = static_cast<uint32_t>(tables.inputs.size());
     t.inputs = static_cast<uint32_t>(c.types.size());
-    t.weights = c.weighted ? static_cast<int32_t>(weights.size()) : -1;
-    if (c.weighted) weights.insert(weights.end(), w.begin(), w.end());
+    t.weights = c.weighted ? static_cast<int32_t>(tables.weights.size()) : -1;
+    if (c.weighted) tables.weights.insert(tables.weights.end(), w.begin(), w.end());
     for (DType type : c.types) {
       data.push_back(made_up(type, c.kind, c.n, c.skew));
       p.inputs.emplace_back(d, data.back().data() + c.skew, c.n * byte_size(type), c.skew);
-      inputs.push_back({p.inputs.back().address, static_cast<uint32_t>(type), 0});
+      tables.inputs.push_back({p.inputs.back().address, static_cast<uint32_t>(type), 0});
     }
     p.expected = expect(c, data, w);
     const std::vector<uint8_t> poison(c.n * 8 + 32, 0xA5);
@@ -83,25 +81,17 @@ void means(Device& d, const std::vector<MeanCase>& cases) {
     t.out_dtype = static_cast<uint32_t>(c.out);
     t.second = c.has_second ? p.second->address : 0;
     t.second_dtype = static_cast<uint32_t>(c.second);
-    tensors.push_back(t);
+    tables.tensors.push_back(t);
     all.push_back(std::move(p));
   }
-  Device::Memory reports(d, tensors.size() * sizeof(stockpot_mean_report));
-  d.fill_zero(STOCKPOT_COMPUTE, reports.address(), tensors.size() * sizeof(stockpot_mean_report));
-  stockpot_plan_spec spec{};
-  spec.size = sizeof(spec);
-  spec.operation = STOCKPOT_MEAN;
-  spec.tensor_count = static_cast<uint32_t>(tensors.size());
-  spec.input_count = static_cast<uint32_t>(inputs.size());
-  spec.weight_count = static_cast<uint32_t>(weights.size());
-  spec.tensors = tensors.data();
-  spec.inputs = inputs.data();
-  spec.weights = weights.data();
-  spec.result = reports.address();
-  const Device::Plan plan(d, spec);
+  Device::Memory reports(d, tables.tensors.size() * sizeof(stockpot_mean_report));
+  d.fill_zero(STOCKPOT_COMPUTE, reports.address(),
+              tables.tensors.size() * sizeof(stockpot_mean_report));
+  const Device::Plan plan(d, tables.spec(STOCKPOT_MEAN, reports.address()));
   plan.run(nullptr, STOCKPOT_COMPUTE);
   d.synchronize();
-  const auto bytes = fetch(d, reports.address(), tensors.size() * sizeof(stockpot_mean_report));
+  const auto bytes =
+      fetch(d, reports.address(), tables.tensors.size() * sizeof(stockpot_mean_report));
   const auto* report = reinterpret_cast<const stockpot_mean_report*>(bytes.data());
   for (size_t i = 0; i < all.size(); ++i) {
     const Placed& p = all[i];
@@ -212,7 +202,8 @@ std::vector<double> run_sums(Device& d, uint32_t operation, const Model& m, size
                   OnDevice(d, m.other_of(n), m.sizes[n] * byte_size(m.other_type), skew));
   }
   Device::Memory result(d, count * 8);
-  const PlanTables tables(m, [&there](const uint8_t* p) { return there.at(p).address; });
+  const PlanTables tables =
+      tables_of(m, [&there](const uint8_t* p) { return there.at(p).address; });
   const Device::Plan plan(d, tables.spec(operation, result.address()));
   plan.run(nullptr, STOCKPOT_COMPUTE);
   d.synchronize();

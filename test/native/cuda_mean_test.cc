@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <set>
 
+#include "../../native/backend/plan_tables.h"
 #include "../../native/kernels/cuda/gram_tables.h"
 #include "support/cases.h"
 #include "support/host_run.h"
@@ -41,25 +42,23 @@ void means() {
     Memory out{0}, second{0};
   };
   std::vector<Placed> all;
-  std::vector<stockpot_tensor> tensors;
-  std::vector<stockpot_input> inputs;
-  std::vector<double> weights;
+  PlanTables tables;
   for (const MeanCase& c : mean_cases()) {
     Placed p{c, {}, {}, Memory(c.n * 8 + 64, c.skew), Memory(c.n * 8 + 64, c.skew)};
     std::vector<std::vector<uint8_t>> data;
     const std::vector<double> w = made_up_weights(c.types.size());
     stockpot_tensor t{};
     t.elements = c.n;
-    t.first_input = static_cast<uint32_t>(inputs.size());
+    t.first_input = static_cast<uint32_t>(tables.inputs.size());
     t.inputs = static_cast<uint32_t>(c.types.size());
-    t.weights = c.weighted ? static_cast<int32_t>(weights.size()) : -1;
-    if (c.weighted) weights.insert(weights.end(), w.begin(), w.end());
+    t.weights = c.weighted ? static_cast<int32_t>(tables.weights.size()) : -1;
+    if (c.weighted) tables.weights.insert(tables.weights.end(), w.begin(), w.end());
     for (DType type : c.types) {
       data.push_back(made_up(type, c.kind, c.n, c.skew));
       p.inputs.emplace_back(data.back().size(), c.skew);
       std::copy(data.back().begin() + static_cast<ptrdiff_t>(c.skew), data.back().end(),
                 p.inputs.back().data());
-      inputs.push_back({address(p.inputs.back().data()), static_cast<uint32_t>(type), 0});
+      tables.inputs.push_back({address(p.inputs.back().data()), static_cast<uint32_t>(type), 0});
     }
     p.expected = expect(c, data, w);
     std::memset(p.out.data(), 0xA5, c.n * 8 + 32);
@@ -68,22 +67,13 @@ void means() {
     t.out_dtype = static_cast<uint32_t>(c.out);
     t.second = c.has_second ? address(p.second.data()) : 0;
     t.second_dtype = static_cast<uint32_t>(c.second);
-    tensors.push_back(t);
+    tables.tensors.push_back(t);
     all.push_back(std::move(p));
   }
-  std::vector<stockpot_mean_report> reports(tensors.size());
-  stockpot_plan_spec spec{};
-  spec.size = sizeof(spec);
-  spec.operation = STOCKPOT_MEAN;
-  spec.tensor_count = static_cast<uint32_t>(tensors.size());
-  spec.input_count = static_cast<uint32_t>(inputs.size());
-  spec.weight_count = static_cast<uint32_t>(weights.size());
-  spec.tensors = tensors.data();
-  spec.inputs = inputs.data();
-  spec.weights = weights.data();
-  spec.result = address(reports.data());
+  std::vector<stockpot_mean_report> reports(tables.tensors.size());
   cuda::HostPlan plan;
-  const std::string wrong = cuda::make_plan(spec, &plan);
+  const std::string wrong =
+      cuda::make_plan(tables.spec(STOCKPOT_MEAN, address(reports.data())), &plan);
   check(wrong.empty(), wrong);
   std::set<std::pair<cuda::Types, bool>> kinds;
   for (const cuda::Facts& f : plan.facts) kinds.emplace(f.types, f.equal);

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <functional>
 
-#include "../../../native/backend/backend.h"
+#include "../../../native/backend/plan_tables.h"
 #include "cases.h"
 
 namespace stockpot::test {
@@ -54,38 +54,22 @@ inline Model made_up_model(std::vector<size_t> sizes, std::vector<uint32_t> grou
 
 // The tables of a plan over a model; `place` gives the address that the bytes at a pointer have
 // where the plan runs.
-struct PlanTables {
-  PlanTables(const Model& m, const std::function<uint64_t(const uint8_t*)>& place)
-      : groups(m.groups.back() + 1) {
-    for (size_t n = 0; n < m.sizes.size(); ++n) {
-      stockpot_tensor t{};
-      t.elements = m.sizes[n];
-      t.first_input = static_cast<uint32_t>(inputs.size());
-      t.inputs = static_cast<uint32_t>(m.types.size());
-      t.group = m.groups[n];
-      t.other = m.other ? place(m.other_of(n)) : 0;
-      t.other_dtype = static_cast<uint32_t>(m.other_type);
-      tensors.push_back(t);
-      for (size_t i = 0; i < m.types.size(); ++i) {
-        inputs.push_back({place(m.input(n, i)), static_cast<uint32_t>(m.types[i]), 0});
-      }
-    }
+inline PlanTables tables_of(const Model& m, const std::function<uint64_t(const uint8_t*)>& place) {
+  PlanTables tables;
+  tables.groups = m.groups.back() + 1;
+  for (size_t n = 0; n < m.sizes.size(); ++n) {
+    stockpot_tensor t{};
+    t.elements = m.sizes[n];
+    t.first_input = static_cast<uint32_t>(tables.inputs.size());
+    t.inputs = static_cast<uint32_t>(m.types.size());
+    t.group = m.groups[n];
+    t.other = m.other ? place(m.other_of(n)) : 0;
+    t.other_dtype = static_cast<uint32_t>(m.other_type);
+    tables.tensors.push_back(t);
+    for (size_t i = 0; i < m.types.size(); ++i)
+      tables.inputs.push_back({place(m.input(n, i)), static_cast<uint32_t>(m.types[i]), 0});
   }
-  stockpot_plan_spec spec(uint32_t operation, uint64_t result) const {
-    stockpot_plan_spec s{};
-    s.size = sizeof(s);
-    s.operation = operation;
-    s.tensor_count = static_cast<uint32_t>(tensors.size());
-    s.input_count = static_cast<uint32_t>(inputs.size());
-    s.group_count = groups;
-    s.tensors = tensors.data();
-    s.inputs = inputs.data();
-    s.result = result;
-    return s;
-  }
-  std::vector<stockpot_tensor> tensors;
-  std::vector<stockpot_input> inputs;
-  uint32_t groups;
-};
+  return tables;
+}
 
 }  // namespace stockpot::test
