@@ -1,5 +1,5 @@
 // The native executor against what the field's own libraries compute in float64 (`logits.I` of the reference cases).
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openCheckpoint } from '../../lib/checkpoint/open.js';
@@ -9,18 +9,7 @@ import { matchTensors } from '../../lib/merge/match.js';
 import { planTensors } from '../../lib/merge/plan.js';
 import { resolveWeights } from '../../lib/merge/weights.js';
 import { buildNetwork, findConfig } from '../../lib/models/index.js';
-import { packageRoot } from '../../lib/native.js';
-
-const golden = join(packageRoot, '../shared/golden');
-const FAMILIES = [
-  'vit_hf',
-  'vit_timm',
-  'clip_soups_pt',
-  'clip_hf',
-  'bert_hf',
-  't5_relu',
-  't5_gated',
-];
+import { golden, hasGolden, NATIVE_FAMILIES } from '../helpers/golden.js';
 
 /** One float32 tensor of a safetensors file. */
 function tensor(path: string, name: string): Float32Array {
@@ -56,8 +45,8 @@ export async function networkOf(folders: string[], dataPath: string, options = {
   return { checkpoints, data, native: NativeNetwork.create(network, options) };
 }
 
-describe.skipIf(!existsSync(golden))('the reference cases (skipped without ../shared)', () => {
-  for (const family of FAMILIES) {
+describe.skipIf(!hasGolden)('the reference cases (skipped without ../shared)', () => {
+  for (const family of NATIVE_FAMILIES) {
     it(`${family}: logits within 2e-5 of the largest, whatever the batch and the variant`, async () => {
       const folder = join(golden, family);
       const folders = readdirSync(join(folder, 'ingredients'))

@@ -1,5 +1,5 @@
 // Greedy soups, evaluations and ensembles by the native executor: the decisions and counts of the field's own libraries.
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -12,18 +12,9 @@ import { Session } from '../../lib/evaluate/session.js';
 import { packageRoot } from '../../lib/native.js';
 import { type GreedyOptions, greedy } from '../../lib/recipes/greedy.js';
 import { uniform } from '../../lib/recipes/uniform.js';
+import { golden, hasGolden, NATIVE_FAMILIES } from '../helpers/golden.js';
 
-const golden = join(packageRoot, '../shared/golden');
 const digits = join(packageRoot, 'examples/digits');
-const FAMILIES = [
-  'vit_hf',
-  'vit_timm',
-  'clip_soups_pt',
-  'clip_hf',
-  'bert_hf',
-  't5_relu',
-  't5_gated',
-];
 
 let folder = '';
 beforeAll(() => {
@@ -61,8 +52,8 @@ async function expectUniformOf(soup: string, ingredients: string[], members: rea
   expect(await hashOf(soup)).toBe(await hashOf(again));
 }
 
-describe.skipIf(!existsSync(golden))('the reference cases (skipped without ../shared)', () => {
-  for (const family of FAMILIES) {
+describe.skipIf(!hasGolden)('the reference cases (skipped without ../shared)', () => {
+  for (const family of NATIVE_FAMILIES) {
     it(`${family}: order, members and accuracies of the greedy soup; the ensemble's accuracy`, async () => {
       const path = join(golden, family);
       const expected = JSON.parse(readFileSync(join(path, 'expected.json'), 'utf8'));
