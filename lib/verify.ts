@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { isFloat } from './checkpoint/dtype.js';
 import { fileHashes, folderHash } from './checkpoint/hash.js';
-import { openCheckpoint } from './checkpoint/open.js';
+import { openCheckpoint, statOrRefuse } from './checkpoint/open.js';
 import { type IngredientRecord, readRecord, type SoupRecord } from './checkpoint/record.js';
 import { showShape } from './checkpoint/shape.js';
 import { OpenSources } from './checkpoint/source_table.js';
@@ -69,7 +69,7 @@ export async function verify(
   const mismatches = notSame;
   if (tensors.length > 0) mismatches.push(...(await compare(made, checkpoints, tensors, options)));
   const hashes = (await fileHashes([made], options))[0] as string[];
-  const isFolder = (await stat(made.path)).isDirectory();
+  const isFolder = (await statOrRefuse(made.path)).isDirectory();
   return {
     soup: made.path,
     verified: mismatches.length === 0 && !identities.includes('changed'),

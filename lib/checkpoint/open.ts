@@ -44,7 +44,8 @@ export async function openCheckpoint(path: string, options: OpenOptions = {}): P
   return checkpoint;
 }
 
-async function statOrRefuse(path: string) {
+/** What the system says of a file or folder. @throws StockpotError NOT_FOUND, IO */
+export async function statOrRefuse(path: string) {
   try {
     return await stat(path);
   } catch (cause) {
@@ -52,14 +53,18 @@ async function statOrRefuse(path: string) {
   }
 }
 
-/** Where a folder's weights are: one file, or an index of shards. The order of the contract. */
-async function findInFolder(folder: string): Promise<{ weights: string } | { index: string }> {
-  let names: string[];
+/** The names of what lies in a folder, in no order. @throws StockpotError NOT_FOUND, IO */
+export async function namesIn(folder: string): Promise<string[]> {
   try {
-    names = await readdir(folder);
+    return await readdir(folder);
   } catch (cause) {
     throw fileError(folder, cause);
   }
+}
+
+/** Where a folder's weights are: one file, or an index of shards. The order of the contract. */
+async function findInFolder(folder: string): Promise<{ weights: string } | { index: string }> {
+  const names = await namesIn(folder);
   const there = new Set(names);
   for (const name of ['model.safetensors', 'pytorch_model.bin']) {
     if (there.has(name)) return { weights: join(folder, name) };
@@ -182,7 +187,7 @@ async function openSingle(
 async function openSharded(path: string, index: string, options: OpenOptions): Promise<Checkpoint> {
   const where = await readIndex(index);
   const names = [...new Set(where.values())].sort();
-  const there = new Set(await readdir(path));
+  const there = new Set(await namesIn(path));
   const missing = names.filter((n) => !there.has(n));
   if (missing.length > 0) {
     throw new StockpotError(

@@ -1,8 +1,7 @@
-import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isObject, parseJsonStrict } from '../checkpoint/json.js';
+import { statOrRefuse } from '../checkpoint/open.js';
 import { readSmallFile } from '../checkpoint/small_file.js';
-import { fileError } from '../checkpoint/system_error.js';
 import { StockpotError } from '../errors.js';
 
 /** A JSON configuration whose values are checked as they are taken. Every refusal names the file. */
@@ -29,13 +28,12 @@ export class Config {
     throw new StockpotError('FORMAT', `${file}: expected a JSON object`, { file });
   }
 
-  /** Null where there is no such file. */
+  /** Null where there is no such file. @throws StockpotError IO, FORMAT */
   static async readIfThere(file: string): Promise<Config | null> {
-    const there = await stat(file).then(
-      () => true,
-      () => false,
-    );
-    return there ? Config.read(file) : null;
+    return Config.read(file).catch((error) => {
+      if (error instanceof StockpotError && error.code === 'NOT_FOUND') return null;
+      throw error;
+    });
   }
 
   refuse(key: string, expected: string, code: 'FORMAT' | 'UNSUPPORTED' = 'FORMAT'): StockpotError {
@@ -124,9 +122,7 @@ const isSize = (v: unknown): v is number =>
 
 /** The folder of a model: itself, or the one its file lies in. */
 export async function folderOf(model: string): Promise<string> {
-  const info = await stat(model).catch((cause) => {
-    throw fileError(model, cause);
-  });
+  const info = await statOrRefuse(model);
   return info.isDirectory() ? model : dirname(model);
 }
 

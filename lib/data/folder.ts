@@ -1,6 +1,7 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sortByBytes } from '../checkpoint/hash.js';
+import { namesIn, statOrRefuse } from '../checkpoint/open.js';
 import { fileError } from '../checkpoint/system_error.js';
 import { StockpotError } from '../errors.js';
 import type { ExampleSource } from './examples.js';
@@ -9,16 +10,7 @@ const IMAGE = /\.(jpe?g|png|webp|tiff?|gif|avif)$/i;
 
 /** Entries of a folder that are not hidden, in byte order. */
 async function list(folder: string): Promise<string[]> {
-  const names = await readdir(folder).catch((cause) => {
-    throw fileError(folder, cause);
-  });
-  return sortByBytes(names.filter((n) => !n.startsWith('.')));
-}
-
-async function kindOf(path: string) {
-  return stat(path).catch((cause) => {
-    throw fileError(path, cause);
-  });
+  return sortByBytes((await namesIn(folder)).filter((n) => !n.startsWith('.')));
 }
 
 /**
@@ -61,7 +53,7 @@ function classesOf(path: string, folders: readonly string[], known?: readonly st
 export async function imageFolder(path: string, known?: readonly string[]): Promise<ExampleSource> {
   const folders: string[] = [];
   for (const name of await list(path))
-    if ((await kindOf(join(path, name))).isDirectory()) folders.push(name);
+    if ((await statOrRefuse(join(path, name))).isDirectory()) folders.push(name);
   const { classes, classNames, notes: said } = classesOf(path, folders, known);
   const notes = [...said];
   const files: { file: string; label: number; size: number }[] = [];
@@ -71,7 +63,7 @@ export async function imageFolder(path: string, known?: readonly string[]): Prom
     const sized = await Promise.all(
       names.map(async (name) => {
         const file = join(path, folder, name);
-        return { file, label: classes[i] as number, size: (await kindOf(file)).size };
+        return { file, label: classes[i] as number, size: (await statOrRefuse(file)).size };
       }),
     );
     files.push(...sized);

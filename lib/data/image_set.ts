@@ -38,7 +38,8 @@ export async function prepareImage(bytes: Buffer, p: Preparation): Promise<Uint8
 /**
  * Prepares every image of a source once, several at a time, and keeps the bytes (performance idea: a recipe sees the
  * same images for every candidate). Normalisation is left to the making of a batch: a look-up of each byte.
- * @throws StockpotError FORMAT naming every image that cannot be read, unless `skipBad`
+ * @throws StockpotError FORMAT naming every image that is damaged, unless `skipBad`; IO, NOT_FOUND where the system does
+ *   not give a file's bytes, which is never skipped
  */
 export async function imageSet(
   source: ExampleSource,
@@ -98,7 +99,8 @@ async function prepareAll(
       hash = createHash('sha256').update(bytes).digest('hex');
       read = await readImage(bytes, preparation);
     } catch (cause) {
-      if (cause instanceof StockpotError && cause.code === 'NATIVE') throw cause;
+      // Not the image's fault: the disk's, the system's, or that of the libraries.
+      if (cause instanceof StockpotError) throw cause;
       bad[at] = { file: e.file, message: reason(cause as Error, e.file) };
       return;
     }

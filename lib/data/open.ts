@@ -1,7 +1,6 @@
-import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sortByBytes } from '../checkpoint/hash.js';
-import { fileError } from '../checkpoint/system_error.js';
+import { namesIn, statOrRefuse } from '../checkpoint/open.js';
 import { StockpotError } from '../errors.js';
 import type { RunOptions } from '../progress.js';
 import { classNamesOf } from './config.js';
@@ -68,11 +67,9 @@ async function openByKind(paths: readonly string[], options: DataOptions): Promi
     );
   }
   if (first.endsWith('.safetensors')) return tensorFile(first, options);
-  const info = await stat(first).catch((cause) => {
-    throw fileError(first, cause);
-  });
+  const info = await statOrRefuse(first);
   if (!info.isDirectory()) throw unknownKind(first);
-  const inside = await readdir(first);
+  const inside = await namesIn(first);
   for (const ending of ['.tar', '.parquet']) {
     const names = sortByBytes(inside.filter((n) => n.endsWith(ending)));
     if (ending === '.parquet') refuseSplits(first, names);

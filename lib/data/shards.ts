@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
 import { buffer } from 'node:stream/consumers';
 import { extract } from 'tar-stream';
+import { statOrRefuse } from '../checkpoint/open.js';
 import { fileError } from '../checkpoint/system_error.js';
 import { StockpotError } from '../errors.js';
 import type { BrokenExample, ExampleSource, RawExample } from './examples.js';
@@ -32,12 +32,7 @@ export async function shards(
   known?: readonly string[],
 ): Promise<ExampleSource> {
   let bytes = 0;
-  for (const path of paths) {
-    const info = await stat(path).catch((cause) => {
-      throw fileError(path, cause);
-    });
-    bytes += info.size;
-  }
+  for (const path of paths) bytes += (await statOrRefuse(path)).size;
   return {
     path: paths.join(', '),
     classNames: known,
@@ -86,7 +81,7 @@ export async function* samples(path: string, signal?: AbortSignal): AsyncGenerat
         current.image = { name, bytes };
       } else if (isLabel) current.label = bytes.toString('utf8').trim();
     }
-    if ((await stat(path)).size < end) throw damaged(path, 'it is cut short');
+    if ((await statOrRefuse(path)).size < end) throw damaged(path, 'it is cut short');
     if (current) yield current;
   } catch (cause) {
     if (cause instanceof StockpotError) throw cause;

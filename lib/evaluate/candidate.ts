@@ -41,6 +41,7 @@ export function makeCandidate(
     weights: row ?? [],
     mixture,
     dtype: options.dtype,
+    allow: { allowNonfinite: options.allowNonfinite, allowOverflow: options.allowOverflow },
     save,
     tensors: async () => (await plan()).map(({ name, dtype, shape }) => ({ name, dtype, shape })),
     tensor: async (name) => readTensor(name, checkpoints, await plan(), options),

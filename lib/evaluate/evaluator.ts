@@ -4,6 +4,7 @@ import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
 import type { ObjectiveOptions, OpenObjective } from '../learn/objective.js';
 import type { LearningPlan } from '../learn/plan.js';
+import type { Allowances } from '../merge/execute.js';
 import type { GroupWeights } from '../merge/groups.js';
 import type { OutputDType } from '../merge/plan.js';
 import type { Soup } from '../soup/soup.js';
@@ -20,6 +21,8 @@ export interface Candidate {
   readonly mixture?: GroupWeights;
   /** The type that it is rounded to (`SoupOptions.dtype`). */
   readonly dtype?: OutputDType;
+  /** What in its tensors is no reason to refuse it (`SoupOptions`). */
+  readonly allow?: Allowances;
   /** Writes it, to the byte what the recipe would write for these weights. */
   save(output: string | Writable): Promise<Soup>;
   /** Its tensors' names, types and shapes, in the order in which they would be saved. */

@@ -1,7 +1,7 @@
 import type { Sources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import { StockpotError } from '../errors.js';
-import { execute, judge } from '../merge/execute.js';
+import { type Allowances, execute, judge } from '../merge/execute.js';
 import type { PlannedTensor } from '../merge/plan.js';
 import type { Graph } from '../models/graph.js';
 import type { NetworkHandle } from '../native.js';
@@ -9,6 +9,7 @@ import type { RunOptions } from '../progress.js';
 
 /**
  * Mixes those of these tensors that are the graph's into its weights, rounded as the soup on disk would be.
+ * @param run.allowNonfinite what of the soup's options lets through is no error here either
  * @param run.sources where the ingredients are read from, in place of their files
  * @throws StockpotError NONFINITE, OVERFLOW, …, as for a soup on disk
  */
@@ -16,7 +17,7 @@ export async function mixInto(
   { graph, handle }: { graph: Graph; handle: NetworkHandle },
   checkpoints: readonly Checkpoint[],
   tensors: readonly PlannedTensor[],
-  run: RunOptions & { sources?: Sources },
+  run: RunOptions & Allowances & { sources?: Sources },
 ): Promise<void> {
   const ids = new Map(graph.weights.map((w, i) => [w.name, i]));
   const used = tensors.filter((t) => ids.has(t.storedName));
@@ -28,7 +29,7 @@ export async function mixInto(
     network: { handle, weights: Float64Array.from(used, (t) => ids.get(t.storedName) as number) },
     outputs: [{ fd: -1, prefix: new Uint8Array(), path: '' }],
   });
-  judge(findings, used, checkpoints, {});
+  judge(findings, used, checkpoints, run);
 }
 
 /**

@@ -3,6 +3,7 @@ import type { Sources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
+import type { Allowances } from '../merge/execute.js';
 import type { PlannedTensor } from '../merge/plan.js';
 import type { Graph, Network } from '../models/graph.js';
 import { type NetworkHandle, native } from '../native.js';
@@ -197,7 +198,7 @@ export class NativeNetwork implements RunnableNetwork {
   async load(
     checkpoints: readonly Checkpoint[],
     tensors: readonly PlannedTensor[],
-    run: RunOptions & { sources?: Sources } = {},
+    run: RunOptions & Allowances & { sources?: Sources } = {},
   ): Promise<void> {
     this.features = undefined;
     const names = new Set(tensors.map((t) => t.storedName));

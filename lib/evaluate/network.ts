@@ -1,6 +1,7 @@
 import type { Sources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
 import type { DataSet } from '../data/types.js';
+import type { Allowances } from '../merge/execute.js';
 import type { PlannedTensor } from '../merge/plan.js';
 import type { RunOptions } from '../progress.js';
 
@@ -19,7 +20,7 @@ export interface RunnableNetwork {
   load(
     checkpoints: readonly Checkpoint[],
     tensors: readonly PlannedTensor[],
-    run?: RunOptions & { sources?: Sources },
+    run?: RunOptions & Allowances & { sources?: Sources },
   ): Promise<void>;
   /** Logits [indices.length, classes] of these examples, in this order. */
   logits(data: DataSet, indices: ArrayLike<number>, run?: RunOptions): Promise<Float32Array>;

@@ -4,6 +4,7 @@ import { checkLabels } from '../data/labels.js';
 import { type DataOptions, openDataSet } from '../data/open.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
+import type { Allowances } from '../merge/execute.js';
 import { groupMixture } from '../merge/groups.js';
 import { type Matched, type MatchOptions, matchTensors } from '../merge/match.js';
 import { bytesToRead, type OutputDType, type PlannedTensor, planTensors } from '../merge/plan.js';
@@ -186,11 +187,12 @@ export class Session {
   }
 
   /** Puts a soup that is to be evaluated into the network. */
-  async loadCandidate({ weights, mixture, dtype }: Candidate, signal?: AbortSignal): Promise<void> {
+  async loadCandidate(soup: Candidate, signal?: AbortSignal): Promise<void> {
+    const { weights, mixture, dtype, allow } = soup;
     const weighting = mixture
       ? await groupMixture(this.checkpoints, this.matched, mixture)
       : resolveWeights(this.checkpoints.length, weights);
-    await this.loadMixture(weighting, signal, dtype);
+    await this.loadMixture(weighting, signal, dtype, allow);
   }
 
   /** Puts a mix into the network whose weights may differ from tensor to tensor. */
@@ -198,11 +200,12 @@ export class Session {
     weighting: Weighting | ((tensor: string) => Weighting),
     signal?: AbortSignal,
     dtype = this.options.dtype,
+    allow: Allowances = {},
   ): Promise<void> {
     const tensors = planTensors(this.matched, weighting, dtype ?? 'keep');
     const run = this.until(signal);
     const sources = await this.onDevice(tensors, run);
-    await this.network.load(this.checkpoints, tensors, { ...run, sources });
+    await this.network.load(this.checkpoints, tensors, { ...run, ...allow, sources });
   }
 
   /** Has the ingredients of a mix on the device, where there is one and they fit. */

@@ -1,5 +1,5 @@
-import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { statOrRefuse } from '../checkpoint/open.js';
 import { readSmallFile } from '../checkpoint/small_file.js';
 import { TextTokenizer } from '../data/text/tokenizer.js';
 import { StockpotError } from '../errors.js';
@@ -57,7 +57,7 @@ export interface Prompts {
  */
 export async function promptTokenizer(model: string, given?: string): Promise<TextTokenizer> {
   if (given !== undefined) return TextTokenizer.read(given);
-  const folder = (await stat(model)).isDirectory() ? model : dirname(model);
+  const folder = (await statOrRefuse(model)).isDirectory() ? model : dirname(model);
   const file = join(folder, 'tokenizer.json');
   return TextTokenizer.read(file).catch((cause) => {
     if (cause.code !== 'NOT_FOUND') throw cause;

@@ -1,4 +1,5 @@
 import type { Metrics } from '../evaluate/metrics.js';
+import type { Allowances } from '../merge/execute.js';
 import type { Grouping } from '../merge/groups.js';
 import type { OutputDType } from '../merge/plan.js';
 import type { RunOptions } from '../progress.js';
@@ -53,7 +54,7 @@ export interface GradientOptions {
 }
 
 /** What an objective is made for. */
-export interface ObjectiveOptions extends RunOptions {
+export interface ObjectiveOptions extends RunOptions, Allowances {
   grouping: Grouping;
   /** Whose derivatives are wanted; those of free coefficients by default, which serve for both. */
   parametrisation?: Parametrisation;

@@ -6,6 +6,7 @@ import { StockpotError } from '../errors.js';
 import { concatenate } from '../evaluate/concatenate.js';
 import { type Engine, onDevice, processor } from '../evaluate/engine.js';
 import { mixInto } from '../evaluate/mix_into.js';
+import type { Allowances } from '../merge/execute.js';
 import type { PlannedTensor } from '../merge/plan.js';
 import type { Graph, Network } from '../models/graph.js';
 import { type NetworkHandle, native } from '../native.js';
@@ -128,7 +129,7 @@ export class Trainer {
     checkpoints: readonly Checkpoint[],
     tensors: readonly PlannedTensor[],
     sources: Sources,
-    run: RunOptions,
+    run: RunOptions & Allowances,
   ): Promise<void> {
     for (const pass of this.passes) await mixInto(pass, checkpoints, tensors, { ...run, sources });
   }

@@ -1,6 +1,7 @@
 import { isFloat } from '../checkpoint/dtype.js';
 import { elementCount } from '../checkpoint/shape.js';
 import type { Checkpoint } from '../checkpoint/types.js';
+import { StockpotError } from '../errors.js';
 import type { RunOptions } from '../progress.js';
 import { gramOf } from './gram.js';
 import type { Matched } from './match.js';
@@ -22,7 +23,7 @@ const UNRELATED = 0.25;
  * that costs little (some hundred kilobytes a checkpoint), and norms' weights and other tensors that are alike in any
  * network have no part in it.
  * @param what what a checkpoint is called
- * @returns warnings; none where all are alike, or where no tensor is large enough to say
+ * @returns warnings; none where all are alike, or where no tensor is large enough to say, or one holds NaN or infinity
  */
 export async function initialisationWarnings(
   checkpoints: readonly Checkpoint[],
@@ -32,12 +33,18 @@ export async function initialisationWarnings(
 ): Promise<string[]> {
   const sample = spread(matched.filter(tells), SAMPLES);
   if (checkpoints.length < 2 || sample.length === 0) return [];
-  const { groups } = await gramOf(checkpoints, sample, {
+  const products = await gramOf(checkpoints, sample, {
     ...run,
     onProgress: undefined,
     groupOf: (name) => name,
     elements: ELEMENTS,
+  }).catch((error) => {
+    // Whether they may be there, and whether their ingredient has any weight, the merge itself knows.
+    if (error instanceof StockpotError && error.code === 'NONFINITE') return undefined;
+    throw error;
   });
+  if (!products) return [];
+  const { groups } = products;
   const cosine = (i: number, j: number) =>
     median(
       groups.flatMap(({ gram }) => {

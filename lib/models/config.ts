@@ -1,8 +1,7 @@
-import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isObject, parseJsonStrict } from '../checkpoint/json.js';
-import { readSmallFile } from '../checkpoint/small_file.js';
-import { fileError } from '../checkpoint/system_error.js';
+import { statOrRefuse } from '../checkpoint/open.js';
+import { readSmallFile, readSmallFileIfThere } from '../checkpoint/small_file.js';
 import { StockpotError } from '../errors.js';
 import type { Activation } from './graph.js';
 
@@ -12,23 +11,15 @@ const NAMES = ['config.json', 'open_clip_config.json'];
 /**
  * The config that says which network a checkpoint is: `config.json` beside the weights, or the file that the user names.
  * @param path the checkpoint: a file or a folder
- * @throws StockpotError NOT_FOUND or FORMAT
+ * @throws StockpotError NOT_FOUND, IO, FORMAT
  */
 export async function findConfig(path: string, configOption?: string): Promise<unknown> {
-  if (configOption !== undefined) return await readConfig(configOption);
-  let folder: string;
-  try {
-    folder = (await stat(path)).isDirectory() ? path : dirname(path);
-  } catch (cause) {
-    throw fileError(path, cause);
-  }
+  if (configOption !== undefined) return parse(configOption, await readSmallFile(configOption));
+  const folder = (await statOrRefuse(path)).isDirectory() ? path : dirname(path);
   for (const name of NAMES) {
     const file = join(folder, name);
-    const there = await stat(file).then(
-      (info) => info.isFile(),
-      () => false,
-    );
-    if (there) return await readConfig(file);
+    const text = await readSmallFileIfThere(file);
+    if (text !== undefined) return parse(file, text);
   }
   throw new StockpotError('NOT_FOUND', `${path}: there is no config.json beside the weights`, {
     file: path,
@@ -37,8 +28,7 @@ export async function findConfig(path: string, configOption?: string): Promise<u
   });
 }
 
-async function readConfig(file: string): Promise<unknown> {
-  const text = await readSmallFile(file);
+function parse(file: string, text: string): unknown {
   let value: unknown;
   try {
     value = parseJsonStrict(text);

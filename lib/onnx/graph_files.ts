@@ -7,7 +7,7 @@ import type { Checkpoint } from '../checkpoint/types.js';
 import { MAKE_ROOM, TemporaryFolder } from '../checkpoint/unfinished.js';
 import { isFull, writeError } from '../checkpoint/writing.js';
 import { StockpotError } from '../errors.js';
-import { execute, judge } from '../merge/execute.js';
+import { type Allowances, execute, judge } from '../merge/execute.js';
 import { type PlannedTensor, tensorBytes } from '../merge/plan.js';
 import { mixToMemory } from '../merge/to_memory.js';
 import type { RunOptions } from '../progress.js';
@@ -66,7 +66,7 @@ export class GraphFiles {
   async write(
     checkpoints: readonly Checkpoint[],
     tensors: readonly PlannedTensor[],
-    run: RunOptions,
+    run: RunOptions & Allowances,
   ): Promise<void> {
     const pieces = this.weights.map((w) => this.piece(w, tensors));
     const direct = pieces.filter((p) => p.plan.dtype === p.slot.dtype);
@@ -149,7 +149,7 @@ async function mixToFile(
   path: string,
   checkpoints: readonly Checkpoint[],
   pieces: readonly Piece[],
-  run: RunOptions,
+  run: RunOptions & Allowances,
 ): Promise<void> {
   if (pieces.length === 0) return;
   const tensors = pieces.map((p) => p.plan);
@@ -162,7 +162,7 @@ async function mixToFile(
     sink: 'pipe',
     outputs: [{ fd: handle.fd, prefix: new Uint8Array(), path }],
   });
-  judge(findings, tensors, checkpoints, {});
+  judge(findings, tensors, checkpoints, run);
 }
 
 /** Rounds to the soup's type first, as it is saved, and then to the graph's. */
@@ -170,7 +170,7 @@ async function mixConverted(
   handle: FileHandle,
   checkpoints: readonly Checkpoint[],
   pieces: readonly Piece[],
-  run: RunOptions,
+  run: RunOptions & Allowances,
 ): Promise<void> {
   const mixed = await mixToMemory(
     checkpoints,

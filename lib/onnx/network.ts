@@ -11,6 +11,7 @@ import { StockpotError } from '../errors.js';
 import { concatenate } from '../evaluate/concatenate.js';
 import { ExampleProgress } from '../evaluate/example_progress.js';
 import type { RunnableNetwork } from '../evaluate/network.js';
+import type { Allowances } from '../merge/execute.js';
 import type { Matched } from '../merge/match.js';
 import type { PlannedTensor } from '../merge/plan.js';
 import type { RunOptions } from '../progress.js';
@@ -136,7 +137,7 @@ export class OnnxNetwork implements RunnableNetwork {
   async load(
     checkpoints: readonly Checkpoint[],
     tensors: readonly PlannedTensor[],
-    run: RunOptions = {},
+    run: RunOptions & Allowances = {},
   ): Promise<void> {
     await this.release();
     await this.files.write(checkpoints, tensors, run);

@@ -55,9 +55,10 @@ struct NetworkOps {
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon,
                      size_t columns, float* out);
   void (*rms_norm)(const float* x, const float* weight, float epsilon, size_t columns, float* out);
-  // In place: exp(x - max) / sum. -infinity gives 0; a row of nothing else gives zeros.
+  // In place: exp(x - max) / sum. -infinity gives 0; a row of nothing else gives zeros, one with a
+  // NaN (or +infinity) nothing but NaN.
   void (*softmax)(float* x, size_t columns);
-  // log(sum(exp(x))).
+  // log(sum(exp(x))); NaN where there is one.
   double (*log_sum_exp)(const float* x, size_t columns);
 
   // to += x.

@@ -86,6 +86,17 @@ describe('behaviour 5: weights', () => {
     expect(made.bytesRead).toBe(16);
     expect(numbers(made.file, 'w')).toEqual([1, 2]);
   });
+
+  it('behaviour 4: a NaN where initialisations are compared refuses nothing by itself', async () => {
+    const matrix = (x: number) => [tensor('w', 'F32', [16, 16], x)];
+    const paths = await files(matrix(1), matrix(3), matrix(Number.NaN));
+    const { file, warnings } = await soup(paths, { weights: [0.5, 0.5, 0] });
+    expect(numbers(file, 'w')).toEqual(Array(256).fill(2));
+    expect(warnings).toEqual([]);
+    const allowed = await soup(paths, { allowNonfinite: true });
+    expect(numbers(allowed.file, 'w').every(Number.isNaN)).toBe(true);
+    await refused(paths, {}, 'NONFINITE');
+  });
 });
 
 describe('behaviour 6: integers', () => {

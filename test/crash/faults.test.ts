@@ -1,7 +1,15 @@
 // A disk that is full or fails, at each call on files that a run makes in turn: one error that names the file and says
 // what to do, nothing left, what was there before as it was.
 import { spawn, spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -215,7 +223,7 @@ describe('behaviour 22: a small disk', () => {
 });
 
 describe('behaviour 24: a file cannot be read', () => {
-  // Besides the data's own images, which --skip-bad is for, and what is read ahead of need.
+  // Besides what is read ahead of need.
   const soups = ['a folder in place of another', 'a learned soup with its state'];
   const errors: [string, string, number, string][] = soups.flatMap((name) => [
     [name, 'the disk fails', EIO, 'Check the disk'],
@@ -241,6 +249,65 @@ describe('behaviour 24: a file cannot be read', () => {
       expect(error.message, about).toContain(error.file);
       expect(error.remedy, about).toContain(remedy);
       expect(difference(withoutState(snapshot(box)), before), about).toBe('');
+    }
+  });
+});
+
+describe('behaviour 24: a file cannot be read, which is not what --skip-bad is for', () => {
+  const image = () => join('data', '0', readdirSync(join(zoo, 'data', '0'))[0] as string);
+  beforeAll(() => {
+    if (!canFail) return;
+    const shard = join(zoo, 'flat');
+    mkdirSync(shard);
+    for (const label of readdirSync(join(zoo, 'data')))
+      for (const name of readdirSync(join(zoo, 'data', label))) {
+        cpSync(join(zoo, 'data', label, name), join(shard, name));
+        writeFileSync(join(shard, name.replace('.png', '.cls')), label);
+      }
+    const names = readdirSync(shard).sort();
+    expect(spawnSync('tar', ['cf', join(zoo, 'data.tar'), '-C', shard, ...names]).status).toBe(0);
+    cpSync(join(root, 'test/fixtures/pytorch/plain.pt'), join(zoo, 'plain.pt'));
+    const parquet = 'test/fixtures/parquet/digits-00000-of-00002.parquet';
+    cpSync(join(root, parquet), join(zoo, 'data.parquet'));
+  });
+  const evaluate = (data: string) => ['evaluate', join(zoo, 'ft00'), '--data', data, '--skip-bad'];
+  const shift = (data: string) => ['shift', data, '--kind', 'contrast', '--severity', '1'];
+  const cases: [string, () => { file: string; args: string[] }][] = [
+    ['an image', () => ({ file: image(), args: evaluate(join(zoo, 'data')) })],
+    ['the folder of the images', () => ({ file: 'data', args: evaluate(join(zoo, 'data')) })],
+    ['a shard', () => ({ file: 'data.tar', args: evaluate(join(zoo, 'data.tar')) })],
+    ['a parquet file', () => ({ file: 'data.parquet', args: evaluate(join(zoo, 'data.parquet')) })],
+    ['an image to shift', () => ({ file: image(), args: shift(join(zoo, 'data')) })],
+    ['a shard to shift', () => ({ file: 'data.tar', args: shift(join(zoo, 'data.tar')) })],
+    ['a PyTorch file', () => ({ file: 'plain.pt', args: ['inspect', join(zoo, 'plain.pt')] })],
+  ];
+  it.each(cases)('%s', async (_, made) => {
+    const { file, args } = made();
+    const path = join(zoo, file);
+    const output = args[0] === 'shift' ? ['--skip-bad', '-o', join(box, 'images')] : [];
+    const env = { FAULT_ROOT: path, FAULT_CALLS: 'read' };
+    reset({ output: 'images', args: () => [] });
+    const { calls, code, stderr } = await run([...args, ...output], env);
+    expect(code, stderr).toBe(0);
+    const own = calls.flatMap((call, i) => (call.endsWith(` ${path}`) ? [i + 1] : []));
+    const step = Math.ceil(own.length / 3);
+    expect(own.length).toBeGreaterThan(0);
+    for (let n = 0; n < own.length; n += step) {
+      for (const number of [EIO, EACCES]) {
+        reset({ output: 'images', args: () => [] });
+        const failing = { ...env, FAULT_AT: `${own[n]}`, FAULT_DOES: `${number}` };
+        const failed = await run([...args, ...output], failing);
+        const about = `${calls[(own[n] as number) - 1]}: ${failed.stdout}`;
+        expect(failed.code, about).toBe(1);
+        const { error } = JSON.parse(failed.stdout);
+        expect([error.code, error.file], about).toEqual(['IO', path]);
+        expect(error.message, about).toContain(path);
+        expect(error.message, about).toMatch(
+          number === EIO ? 'the disk reports an error' : 'permission to read it is denied',
+        );
+        expect(error.remedy, about).toMatch(number === EIO ? 'Check the disk' : 'permissions');
+        expect(existsSync(join(box, 'images')), about).toBe(false);
+      }
     }
   });
 });

@@ -8,7 +8,7 @@ import { ParquetFile } from '../../lib/data/parquet/reader.js';
 import { parquetSource } from '../../lib/data/parquet/sets.js';
 import { readPreparation } from '../../lib/data/read_preparation.js';
 import { tokenizerJson } from '../fixtures/text/read.js';
-import { root } from '../helpers/cli.js';
+import { json, root } from '../helpers/cli.js';
 import { failure } from '../helpers/errors.js';
 import { useFolder } from '../helpers/folder.js';
 
@@ -215,6 +215,33 @@ describe('refused', () => {
       expect(typeof result === 'number' || /^[A-Z_]+$/.test(result), `byte ${i}: ${result}`).toBe(
         true,
       );
+    }
+  });
+
+  it('parts of a column that fail together: a failure that nobody waits for would end the process', async () => {
+    const whole = readFileSync(shards[0] as string);
+    const { metadata } = (await ParquetFile.open(shards[0] as string)) as unknown as {
+      metadata: { row_groups: { columns: { meta_data: { data_page_offset: bigint } }[] }[] };
+    };
+    const last = metadata.row_groups.at(-1)?.columns ?? [];
+    const offsets = last.map((c) => Number(c.meta_data.data_page_offset));
+    const [bytes, path] = offsets as [number, number];
+    // In the footer the name of the last group's part `path` comes last.
+    const named = whole.lastIndexOf('\x04path') + 1;
+    const cases: [string, number[], number?][] = [
+      ['both damaged', [bytes, path]],
+      ['one damaged, one of no such name', [bytes], named],
+      ['one damaged, the other of its name', [path], named],
+    ];
+    for (const [name, damaged, renamed] of cases) {
+      const changed = Buffer.from(whole);
+      for (const offset of damaged) changed.fill(0xff, offset, offset + 12);
+      if (renamed !== undefined)
+        changed.write(name.endsWith('such name') ? 'nope' : 'byte', renamed);
+      const file = at(`${name}.parquet`);
+      writeFileSync(file, changed);
+      const { code, out } = await json(['evaluate', model, '--data', file]);
+      expect([name, code, out.error.code, out.error.file]).toEqual([name, 1, 'FORMAT', file]);
     }
   });
 });

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { accuracy, allMetrics, scoresOf } from '../../lib/evaluate/metrics.js';
+import { crossEntropy } from '../../lib/learn/loss.js';
 
 const logits = (...rows: number[][]): Float32Array => Float32Array.from(rows.flat());
 const labels = (...l: number[]): Int32Array => Int32Array.from(l);
@@ -143,6 +144,19 @@ describe('metrics', () => {
       expect(m.loss).toBeNaN();
       expect(m.ece).toBeNaN();
       expect(m.f1).toBe(0);
+    }
+    for (const row of [
+      [0, Number.NaN, 0],
+      [Number.NaN, 9, Number.NaN],
+      [Number.NEGATIVE_INFINITY, Number.NaN, Number.NEGATIVE_INFINITY],
+      [Number.NaN, Number.NaN, Number.NaN],
+    ]) {
+      for (const label of [0, 1, 2]) {
+        const m = allMetrics(logits(row), labels(label));
+        expect([m.accuracy, m.f1]).toEqual([0, 0]);
+        expect([m.loss, m.ece]).toEqual([Number.NaN, Number.NaN]);
+        expect(crossEntropy(Float32Array.from(row), [label], 1, 1).loss).toBeNaN();
+      }
     }
     const masked = allMetrics(logits([1, Number.NEGATIVE_INFINITY]), labels(0));
     expect([masked.accuracy, masked.loss]).toEqual([0, 0]);

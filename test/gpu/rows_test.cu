@@ -215,7 +215,7 @@ void epilogues(Number number, Activation kind, uint64_t rows, uint64_t columns, 
 void likelihood(Number number, uint64_t vocabulary) {
   const uint64_t examples = 2, classes = 3, length = 2;
   const std::string name = name_of(number) + "log_likelihood of " + std::to_string(vocabulary);
-  const auto x = random_values(number, examples * classes * length * vocabulary, 4);
+  auto x = random_values(number, examples * classes * length * vocabulary, 4);
   std::vector<int32_t> labels(classes * length);
   for (size_t i = 0; i < labels.size(); ++i)
     labels[i] = static_cast<int32_t>((i * 131 + 5) % vocabulary);
@@ -235,15 +235,24 @@ void likelihood(Number number, uint64_t vocabulary) {
       wanted.push_back(sum);
     }
   }
-  const auto results = run_all_ways(number, name, [&](const Room& room) {
+  const auto run = [&](const Room& room) {
     const Array X = room.values(x), L = room.integers(labels);
     std::vector<Array> out;
     out.push_back(room.empty(wanted.size()));
     expect_started(log_likelihood(number, X.data(), L.integers(), classes, length, vocabulary,
                                   examples, out[0].data(), nullptr));
     return out;
-  });
+  };
+  const auto results = run_all_ways(number, name, run);
   judge(number, name, results[0], wanted, [](size_t) { return 2e-6; });
+
+  // A NaN stays in its class of its example.
+  x[vocabulary - 1] = NAN;
+  const auto before = decode(number, results[0]),
+             after = decode(number, results_of(run, {number, 0})[0]);
+  bool others = true;
+  for (size_t i = 1; i < after.size(); ++i) others = others && after[i] == before[i];
+  expect(std::isnan(after[0]) && others, name + " with NaN");
 }
 
 }  // namespace

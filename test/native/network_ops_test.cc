@@ -152,6 +152,32 @@ void softmaxes(const NetworkOps& ops, size_t n) {
          "softmax of nothing");
 }
 
+// What is no number stays none, wherever in a row it is and whatever is beside it.
+void keeps_nan(const NetworkOps& ops, size_t n) {
+  for (const float wrong : {NAN, INFINITY}) {
+    for (const float beside : {1.0f, -INFINITY}) {
+      if (wrong == INFINITY && n == 1) continue;  // its logarithm is infinite, not unknown
+      bool sums = true, shares = true;
+      for (size_t at = 0; at < n; ++at) {
+        auto x = random_floats(n, 5);
+        if (beside < 0) x.assign(n, beside);
+        x[at] = wrong;
+        sums = sums && !std::isfinite(ops.log_sum_exp(x.data(), n));
+        ops.softmax(x.data(), n);
+        shares = shares && std::all_of(x.begin(), x.end(), [](float v) { return std::isnan(v); });
+      }
+      const std::string where = std::to_string(wrong) + " in a row of " + std::to_string(n);
+      expect(sums, std::string(ops.name) + " log_sum_exp of " + where);
+      expect(shares, std::string(ops.name) + " softmax of " + where);
+    }
+  }
+  const std::vector<float> all(n, NAN);
+  auto x = all;
+  expect(std::isnan(ops.log_sum_exp(x.data(), n)), "log_sum_exp of NaN");
+  ops.softmax(x.data(), n);
+  expect(std::all_of(x.begin(), x.end(), [](float v) { return std::isnan(v); }), "softmax of NaN");
+}
+
 // The activations over their whole range, through a product with 1.
 void activations(const NetworkOps& ops) {
   for (int a = 1; a <= 6; ++a) {
@@ -167,6 +193,10 @@ void activations(const NetworkOps& ops) {
     }
     expect(worst < 4e-7, std::string(ops.name) + " activation " + std::to_string(a) + ": " +
                              std::to_string(worst));
+    std::vector<float> x(ops.panel, NAN), y(ops.panel, 0.0f);
+    ops.activate(static_cast<Activation>(a), x.data(), x.size(), y.data());
+    expect(std::all_of(y.begin(), y.end(), [](float v) { return std::isnan(v); }),
+           std::string(ops.name) + " activation " + std::to_string(a) + " of NaN");
   }
 }
 
@@ -184,6 +214,7 @@ int main() {
       norms(*ops, n);
       softmaxes(*ops, n);
     }
+    for (size_t n : {1, 7, 16, 48, 104}) keeps_nan(*ops, n);
     activations(*ops);
   }
   std::printf("%d passed, %d failed\n", passed, failed);

@@ -1,10 +1,11 @@
 // Greedy soups, evaluations and ensembles by the native executor: the decisions and counts of the field's own libraries.
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { contentHash } from '../../lib/checkpoint/hash.js';
 import { openCheckpoint } from '../../lib/checkpoint/open.js';
+import type { TensorEntry } from '../../lib/checkpoint/types.js';
 import { ensemble } from '../../lib/evaluate/ensemble.js';
 import { evaluate } from '../../lib/evaluate/evaluate.js';
 import { NativeEvaluator } from '../../lib/evaluate/native_evaluator.js';
@@ -117,6 +118,31 @@ describe('examples/digits', () => {
     ]);
     // Early rejection saw fewer examples, and changed nothing.
     expect(first.trace.some((s) => !s.kept && (s.evaluated as number) < 300)).toBe(true);
+  });
+
+  it.each([
+    'vit.encoder.layer.0.attention.attention.key.weight',
+    'vit.encoder.layer.1.intermediate.dense.bias',
+    'classifier.bias',
+  ])('behaviour 25: a NaN in %s makes all logits wrong, and is never kept', async (name) => {
+    const bad = join(folder, `nan-${name}`);
+    cpSync(ingredients[0] as string, bad, { recursive: true });
+    const file = join(bad, 'model.safetensors');
+    const { offset } = (await openCheckpoint(file)).tensors.get(name) as TensorEntry;
+    const bytes = readFileSync(file);
+    bytes.writeUInt16LE(0x7e00, offset); // float16's NaN
+    writeFileSync(file, bytes);
+    const data = join(digits, 'heldout');
+    const mixed = [...ingredients.slice(0, 2), bad];
+    for (const metric of ['accuracy', 'loss'] as const) {
+      const allowing = { metric, allowNonfinite: true };
+      const alone = await greedySoup([bad], data, `${metric}-${name}`, allowing);
+      expect(alone.accuracy).toBe(0);
+      if (metric === 'loss') expect(alone.value).toBeNaN();
+      const soup = await greedySoup(mixed, data, `${metric}-of-3-${name}`, allowing);
+      expect(soup.order[2]).toBe(2);
+      expect(soup.members).not.toContain(2);
+    }
   });
 
   it('behaviour 29: abort ends it, and leaves nothing', async () => {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { StockpotError } from '../../errors.js';
 import { refuseWrongKind, SNIFF_BYTES, sniff } from '../sniff.js';
+import { fileError } from '../system_error.js';
 import { readArchive } from './archive.js';
 import { torchGlobals } from './globals.js';
 import { unpickle } from './pickle.js';
@@ -57,11 +58,8 @@ export async function readPyTorch(
     return readOpen(handle, path, options);
   }
   const [path, options] = args as [string, PyTorchOptions?];
-  const handle = await open(path, 'r').catch((cause: Error) => {
-    throw new StockpotError('NOT_FOUND', `${path}: cannot be opened: ${cause.message}`, {
-      file: path,
-      cause,
-    });
+  const handle = await open(path, 'r').catch((cause) => {
+    throw fileError(path, cause);
   });
   try {
     return await readOpen(handle, path, options);

@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import yauzl, { type Entry, RandomAccessReader, type ZipFile } from 'yauzl';
 import { StockpotError } from '../../errors.js';
+import { fileError } from '../system_error.js';
 import { GET_AGAIN } from './problem.js';
 import { show } from './show.js';
 
@@ -45,11 +46,8 @@ export async function readExactly(
   while (done < length) {
     const { bytesRead } = await handle
       .read(buffer, done, length - done, position + done)
-      .catch((cause: Error) => {
-        throw new StockpotError('IO', `${path}: cannot be read: ${cause.message}`, {
-          file: path,
-          cause,
-        });
+      .catch((cause) => {
+        throw fileError(path, cause);
       });
     if (bytesRead === 0) {
       throw new StockpotError(

@@ -113,8 +113,8 @@ export class ParquetFile {
       }
       if (signal?.aborted) throw new StockpotError('ABORTED', 'aborted');
       const rows: ParquetRow[] = Array.from({ length: rowEnd - from }, () => ({}));
-      // One after the other: of columns that are read together, hyparquet waits for one, and the failure of another
-      // would be nobody's and end the process.
+      // One after the other, so that less is held. (hyparquet waits for all that it reads together; checkChunks has
+      // what it would not.)
       for (const column of columns) {
         const values = await parquetReadObjects({
           file: this.buffer,
@@ -188,23 +188,27 @@ function damaged(path: string, cause: unknown): StockpotError {
 }
 
 /**
- * Each column's data are where the schema says, once: hyparquet reads all that go by a name, and waits for the first.
- * The failure of another would be nobody's, and end the process.
+ * Each part of a column has its data once, under a name of the schema: hyparquet starts to read the parts one after the
+ * other and waits for those that it looks for. Where it stops at one with another name, or two have the same, the failure
+ * of the others would be nobody's, and end the process.
  */
-function checkChunks({ children }: SchemaTree, { row_groups }: FileMetaData): void {
-  const plain = new Map(children.map((c) => [c.element.name, c.children.length === 0]));
+function checkChunks(schema: SchemaTree, { row_groups }: FileMetaData): void {
+  const parts = new Set(partsOf(schema));
   for (const [g, group] of row_groups.entries()) {
     const seen = new Set<string>();
     for (const { meta_data } of group.columns) {
-      const name = meta_data?.path_in_schema[0];
-      if (name === undefined || !plain.has(name))
+      const path = JSON.stringify(meta_data?.path_in_schema);
+      if (!parts.has(path))
         throw new Error(`row group ${g} has data of a column that the schema does not name`);
-      if (plain.get(name) && seen.has(name))
-        throw new Error(`row group ${g} has data of the column ${name} twice`);
-      seen.add(name);
+      if (seen.has(path)) throw new Error(`row group ${g} has data of the column ${path} twice`);
+      seen.add(path);
     }
   }
 }
+
+/** What has data of its own, by the names that lead to it. */
+const partsOf = ({ children, path }: SchemaTree): string[] =>
+  children.length > 0 ? children.flatMap(partsOf) : [JSON.stringify(path)];
 
 function columnsOf(schema: SchemaTree, metadata: FileMetaData): ParquetColumn[] {
   const features = featuresOf(metadata);

@@ -1,7 +1,6 @@
-import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, relative } from 'node:path';
 import { sortByBytes } from '../../checkpoint/hash.js';
-import { fileError } from '../../checkpoint/system_error.js';
+import { namesIn, statOrRefuse } from '../../checkpoint/open.js';
 import { StockpotError } from '../../errors.js';
 import { imageFolder } from '../folder.js';
 import { expandBraces } from '../open.js';
@@ -49,16 +48,14 @@ export async function openLayout(given: readonly string[], output: string): Prom
       'USAGE',
       `expected one folder, or several shards that end in .tar, but received ${paths.join(', ')}`,
     );
-  const info = await stat(first).catch((cause) => {
-    throw fileError(first, cause);
-  });
+  const info = await statOrRefuse(first);
   if (!info.isDirectory()) {
     throw new StockpotError('UNSUPPORTED', `${first}: is no image set that can be shifted`, {
       file: first,
       remedy: 'Give a folder with one sub-folder of images a class, or WebDataset shards (.tar).',
     });
   }
-  const inside = sortByBytes((await readdir(first)).filter((n) => n.endsWith('.tar')));
+  const inside = sortByBytes((await namesIn(first)).filter((n) => n.endsWith('.tar')));
   return inside.length > 0
     ? archives(
         inside.map((n) => join(first, n)),
@@ -102,12 +99,7 @@ async function archives(paths: readonly string[], output: string): Promise<Layou
   if (new Set(parts).size < parts.length)
     throw new StockpotError('USAGE', 'two shards have the same name, and would be one file');
   let bytes = 0;
-  for (const path of paths) {
-    const info = await stat(path).catch((cause) => {
-      throw fileError(path, cause);
-    });
-    bytes += info.size;
-  }
+  for (const path of paths) bytes += (await statOrRefuse(path)).size;
   return {
     path: paths.join(', '),
     kind: 'shards',

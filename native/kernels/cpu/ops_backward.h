@@ -45,7 +45,7 @@ typename V::F slope(Activation a, typename V::F z) {
     case Activation::kGelu: {
       // Φ(z) + z·φ(z)
       const F density = V::mul(V::set(0.39894228f),
-                               exp<V>(V::mul(V::set(-0.5f), V::min(V::mul(z, z), V::set(174.0f)))));
+                               exp<V>(V::mul(V::set(-0.5f), V::min(V::set(174.0f), V::mul(z, z)))));
       const F below = V::mul(half, V::add(one, erf<V>(V::mul(z, V::set(0.70710678f)))));
       return V::fma(z, density, below);
     }

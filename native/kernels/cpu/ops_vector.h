@@ -1,6 +1,9 @@
 #pragma once
 // The operations of network_ops.h, written once for every instruction set V (ops_avx512.cc, …). No
 // std:: here, for the reason that mean_vector.h gives.
+//
+// NaN stays NaN. V::max and V::min give their second operand where one is NaN, so a limit comes
+// first.
 #include "../network_ops.h"
 
 namespace stockpot::vector {
@@ -8,7 +11,7 @@ namespace stockpot::vector {
 // exp for x ≤ 88, relative error below 1e-7: 2^n · p(r), p fitted to exp on [-ln 2 / 2, ln 2 / 2].
 template <class V>
 typename V::F exp(typename V::F x) {
-  x = V::max(x, V::set(-87.3f));
+  x = V::max(V::set(-87.3f), x);
   const typename V::F n = V::round(V::mul(x, V::set(1.44269504f)));
   typename V::F r = V::fma(n, V::set(-0.693359375f), x);
   r = V::fma(n, V::set(2.12194440e-4f), r);
@@ -35,7 +38,7 @@ typename V::F erf(typename V::F x) {
   p = V::fma(p, s, V::set(-0.3761262595653534f));
   p = V::fma(p, s, V::set(1.1283791065216064f));
   const F small = V::mul(x, p);
-  const F t = V::min(V::abs(x), V::set(4.1f));
+  const F t = V::min(V::set(4.1f), V::abs(x));
   F q = V::set(-2.168688297388144e-05f);
   q = V::fma(q, t, V::set(0.000441336800577119f));
   q = V::fma(q, t, V::set(-0.004204563796520233f));
@@ -52,7 +55,7 @@ typename V::F erf(typename V::F x) {
 template <class V>
 typename V::F sigmoid(typename V::F x) {
   const typename V::F one = V::set(1.0f);
-  const typename V::F e = exp<V>(V::min(V::sub(V::set(0.0f), x), V::set(88.0f)));
+  const typename V::F e = exp<V>(V::min(V::set(88.0f), V::sub(V::set(0.0f), x)));
   return V::div(one, V::add(one, e));
 }
 
@@ -85,7 +88,7 @@ typename V::F activate(Activation a, typename V::F x) {
     case Activation::kQuickGelu:
       return V::mul(x, sigmoid<V>(V::mul(V::set(1.702f), x)));
     case Activation::kRelu:
-      return V::max(x, V::set(0.0f));
+      return V::max(V::set(0.0f), x);
     case Activation::kTanh:
       return tanh<V>(x);
     case Activation::kSilu:
@@ -280,6 +283,7 @@ void rms_norm(const float* x, const float* weight, float epsilon, size_t columns
   for (size_t i = 0; i < columns; ++i) out[i] = x[i] * scale * weight[i];
 }
 
+// The largest of a row; of NaN and -infinity alone, -infinity.
 template <class V>
 float max_of(const float* x, size_t columns) {
   float largest = -__builtin_inff();
@@ -296,6 +300,13 @@ float max_of(const float* x, size_t columns) {
   return largest;
 }
 
+// Of a row of which that is the largest: -infinity, or NaN where it has one.
+inline float sum_of_nothing(const float* x, size_t columns) {
+  float sum = -__builtin_inff();
+  for (size_t i = 0; i < columns; ++i) sum += x[i];
+  return sum;
+}
+
 // exp(x - m), 0 far below.
 template <class V>
 typename V::F exp_below(typename V::F x, typename V::F m) {
@@ -307,7 +318,8 @@ template <class V>
 void softmax(float* x, size_t columns) {
   const float largest = max_of<V>(x, columns);
   if (largest == -__builtin_inff()) {
-    for (size_t i = 0; i < columns; ++i) x[i] = 0.0f;
+    const float none = sum_of_nothing(x, columns);
+    for (size_t i = 0; i < columns; ++i) x[i] = none == none ? 0.0f : none;
     return;
   }
   const typename V::F m = V::set(largest);
@@ -341,7 +353,7 @@ void softmax(float* x, size_t columns) {
 template <class V>
 double log_sum_exp(const float* x, size_t columns) {
   const float largest = max_of<V>(x, columns);
-  if (!(largest > -__builtin_inff())) return largest;
+  if (largest == -__builtin_inff()) return sum_of_nothing(x, columns);
   const float sum = sum_row<V>(x, columns, ExpOfDifference<V>{V::set(largest)});
   return largest + __builtin_log(static_cast<double>(sum));
 }
