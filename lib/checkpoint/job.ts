@@ -11,6 +11,8 @@ export interface FailureNames {
   file(index: number): string;
   tensor(segment: number): string | undefined;
   output?(index: number): string;
+  /** The data that a network is run on. */
+  data?: string;
 }
 
 /**
@@ -95,7 +97,15 @@ function explain(f: NativeFailure, names: FailureNames): unknown {
       );
     }
     case 'input':
-      return new StockpotError('FORMAT', `the data does not fit the network: ${f.what}`);
+      return new StockpotError(
+        'FORMAT',
+        `${names.data ?? 'the data'}: does not fit the network: ${f.what}`,
+        {
+          file: names.data,
+          remedy:
+            'Use data that was made for this network (the same vocabulary, the same classes).',
+        },
+      );
     case 'device':
       return new StockpotError('DEVICE', `the device failed: ${f.what}`, {
         remedy: /out of memory/i.test(f.what)

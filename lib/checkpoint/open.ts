@@ -1,6 +1,6 @@
 import type { BigIntStats } from 'node:fs';
 import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
-import { basename, extname, join } from 'node:path';
+import { basename, dirname, extname, join } from 'node:path';
 import { type Mismatch, StockpotError } from '../errors.js';
 import { isObject, parseJsonStrict } from './json.js';
 import { readPyTorch } from './pytorch/index.js';
@@ -22,6 +22,9 @@ const WEIGHTS = /\.(safetensors|pt|pth|bin|ckpt)$/i;
 const NO_WEIGHTS =
   /^(optimizer|scheduler|scaler|training_args|rng_state.*|random_states.*)\.(pt|pth|bin)$/i;
 
+/** The index of a sharded checkpoint, named in place of its folder. */
+const INDEX = /\.(safetensors|bin)\.index\.json$/;
+
 /**
  * Opens a checkpoint: a file, or a folder as transformers, timm, open_clip or PyTorch leave it. Reads and checks the
  * structure only; no element is read, and no file stays open.
@@ -32,7 +35,8 @@ export async function openCheckpoint(path: string, options: OpenOptions = {}): P
   if (path === '')
     throw new StockpotError('USAGE', 'expected the path of a checkpoint but received ""');
   const info = await statOrRefuse(path);
-  const found = info.isDirectory() ? await findInFolder(path) : { weights: path };
+  const named = INDEX.test(path) ? { index: path } : { weights: path };
+  const found = info.isDirectory() ? await findInFolder(path) : named;
   const checkpoint =
     'index' in found
       ? await openSharded(path, found.index, options)
@@ -187,7 +191,8 @@ async function openSingle(
 async function openSharded(path: string, index: string, options: OpenOptions): Promise<Checkpoint> {
   const where = await readIndex(index);
   const names = [...new Set(where.values())].sort();
-  const there = new Set(await namesIn(path));
+  const folder = dirname(index);
+  const there = new Set(await namesIn(folder));
   const missing = names.filter((n) => !there.has(n));
   if (missing.length > 0) {
     throw new StockpotError(
@@ -195,13 +200,13 @@ async function openSharded(path: string, index: string, options: OpenOptions): P
       `${index}: names ${missing.length === 1 ? 'a shard that is' : `${missing.length} shards that are`} not there: ${missing.slice(0, 5).join(', ')}${missing.length > 5 ? ', …' : ''}`,
       {
         file: index,
-        details: missing.map((n) => ({ file: join(path, n), message: 'the shard is missing' })),
+        details: missing.map((n) => ({ file: join(folder, n), message: 'the shard is missing' })),
         remedy: 'Fetch the missing shards, or name another checkpoint.',
       },
     );
   }
   const shards: OneFile[] = [];
-  for (const name of names) shards.push(await readOne(join(path, name), options));
+  for (const name of names) shards.push(await readOne(join(folder, name), options));
   const details: Mismatch[] = [];
   const tensors = new Map<string, TensorEntry>();
   shards.forEach((shard, file) => {
@@ -225,7 +230,7 @@ async function openSharded(path: string, index: string, options: OpenOptions): P
   for (const [name, file] of where) {
     if (!tensors.has(name)) {
       details.push({
-        file: join(path, file),
+        file: join(folder, file),
         tensor: name,
         message: `the index says ${file}, which does not hold it`,
       });

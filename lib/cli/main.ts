@@ -13,6 +13,7 @@ import { greedyCommand } from './greedy.js';
 import { inspectCommand } from './inspect.js';
 import { landscapeCommand } from './landscape.js';
 import { learnedCommand } from './learned.js';
+import { keepOperands } from './operands.js';
 import { predictCommand } from './predict.js';
 import { probeCommand } from './probe.js';
 import { reportCommand } from './report.js';
@@ -59,7 +60,10 @@ export async function main(args: readonly string[]): Promise<void> {
     addCommonOptions(build(program.command(name))).copyInheritedSettings(program);
   }
   try {
-    await program.parseAsync([...args], { from: 'user' });
+    const [name = '', ...rest] = args;
+    const command = program.commands.find((c) => c.name() === name);
+    const all = command ? [name, ...keepOperands(rest, command)] : [...args];
+    await program.parseAsync(all, { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     // --help and --version arrive here too, with exit code 0. Commander has printed usage errors itself.

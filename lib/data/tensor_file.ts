@@ -54,7 +54,8 @@ export async function tensorFile(
   if (mine.length === 0) throw refuse('holds no input of a network');
   const inputs = mine.map((e): DataInput => {
     const floats = e.name === 'pixel_values';
-    if (isFloat(e.dtype) !== floats || e.shape[0] !== count || e.shape.length < 2) {
+    const empty = elementCount(e.shape.slice(1)) === 0;
+    if (isFloat(e.dtype) !== floats || e.shape[0] !== count || e.shape.length < 2 || empty) {
       throw refuse(
         `tensor "${e.name}": expected ${floats ? 'floating-point numbers' : 'integers'} [${count}, …] but found ${e.dtype} ${showShape(e.shape)}`,
         e.name,
@@ -74,7 +75,7 @@ export async function tensorFile(
     const shared: Record<string, TensorData> = {};
     for (const e of checkpoint.tensors.values()) {
       if (!SHARED.has(e.name)) continue;
-      if (isFloat(e.dtype) || e.shape.length !== 2) {
+      if (isFloat(e.dtype) || e.shape.length !== 2 || elementCount(e.shape) === 0) {
         throw refuse(
           `tensor "${e.name}": expected integers [classes, L] but found ${e.dtype} ${showShape(e.shape)}`,
           e.name,

@@ -75,6 +75,7 @@ class Runner {
     n: number,
     out: Float32Array,
     run: RunOptions,
+    data?: string,
   ) {
     const arrays = this.graph.inputs.map((i) => {
       const data = inputs[i.name];
@@ -84,7 +85,7 @@ class Runner {
     });
     await runJob(
       () => native().forward(this.handle, arrays, n, out),
-      { file: () => '', tensor: () => undefined },
+      { file: () => '', tensor: () => undefined, data },
       { signal: run.signal },
       'evaluate',
       0,
@@ -210,7 +211,7 @@ export class NativeNetwork implements RunnableNetwork {
 
   /** Logits [indices.length, classes] of these examples, in this order. */
   async logits(
-    data: Pick<DataSet, 'batch' | 'shared' | 'tokens'>,
+    data: Pick<DataSet, 'batch' | 'shared' | 'tokens'> & { path?: string },
     indices: ArrayLike<number>,
     run: RunOptions = {},
   ): Promise<Float32Array> {
@@ -227,7 +228,7 @@ export class NativeNetwork implements RunnableNetwork {
         const examples = part.map((place) => indices[place] as number);
         const inputs = await data.batch(examples, Number.isFinite(length) ? length : undefined);
         const logits = new Float32Array(part.length * columns);
-        await value.run({ ...inputs, ...shared }, part.length, logits, run);
+        await value.run({ ...inputs, ...shared }, part.length, logits, run, data.path);
         progress.add(part.length);
         for (const [row, place] of part.entries())
           out.set(logits.subarray(row * columns, (row + 1) * columns), place * columns);
@@ -239,7 +240,7 @@ export class NativeNetwork implements RunnableNetwork {
 
   /** The classes' features, made once for each set of weights. */
   private async classFeatures(
-    data: Pick<DataSet, 'shared'>,
+    data: Pick<DataSet, 'shared'> & { path?: string },
     run: RunOptions,
   ): Promise<Record<string, Float32Array>> {
     const { classes } = this;
@@ -257,7 +258,7 @@ export class NativeNetwork implements RunnableNetwork {
             return [i.name, inputs[i.name]?.subarray(at * length, (at + n) * length) as Int32Array];
           }),
         );
-        await classes.run(part, n, features.subarray(at * classes.columns), run);
+        await classes.run(part, n, features.subarray(at * classes.columns), run, data.path);
       }
       this.features = features;
     }

@@ -18,6 +18,7 @@ import { type Bucket, bucketLengths, mostBuckets } from './buckets.js';
 import { DeviceShelf } from './device_shelf.js';
 import { type Engine, openEngine, type Precision, processor } from './engine.js';
 import type { Candidate } from './evaluator.js';
+import { checkInputs } from './fits.js';
 import { NativeNetwork } from './native_network.js';
 import type { RunnableNetwork } from './network.js';
 import type { BatchSize } from './network_memory.js';
@@ -281,6 +282,7 @@ function shorterGraphs(
 function describe(first: Checkpoint, config: unknown, data: DataSet): Network {
   const network = buildNetwork(first, config, dimensionsOf(data));
   checkLabels(data, network.numClasses);
+  checkInputs(data, network);
   return network;
 }
 

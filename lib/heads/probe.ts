@@ -5,6 +5,7 @@ import type { Checkpoint } from '../checkpoint/types.js';
 import { requireProcessor } from '../cuda.js';
 import { openDataSet } from '../data/open.js';
 import { StockpotError } from '../errors.js';
+import { checkInputs } from '../evaluate/fits.js';
 import { NativeNetwork } from '../evaluate/native_network.js';
 import type { EvaluationOptions } from '../evaluate/session.js';
 import { dimensionsOf } from '../evaluate/session.js';
@@ -116,6 +117,7 @@ async function featuresFor(
     buildNetwork(checkpoint, config, { ...dimensions, classes }),
     checkpoint,
   );
+  checkInputs(data, network);
   const { threads, memory, batchSize: batch } = options;
   const { tensors: matched } = await matchTensors([checkpoint]);
   const held = { memory, taken: data.heldBytes ?? 0 };

@@ -46,12 +46,17 @@ class Pass {
     });
   }
 
-  async forward(inputs: Inputs, n: number, signal?: AbortSignal): Promise<Float32Array> {
+  async forward(
+    inputs: Inputs,
+    n: number,
+    data: string,
+    signal?: AbortSignal,
+  ): Promise<Float32Array> {
     const out = new Float32Array(n * this.columns);
     const arrays = this.arrays(inputs);
     await runJob(
       () => native().forward(this.handle, arrays, n, out),
-      NO_NAMES,
+      { ...NO_NAMES, data },
       { signal },
       'forward',
       0,
@@ -144,7 +149,7 @@ export class Trainer {
     const parts: Float32Array[] = [];
     for (const part of this.parts(examples)) {
       const inputs = { ...(await data.batch(part)), ...shared };
-      parts.push(await this.main.forward(inputs, part.length, signal));
+      parts.push(await this.main.forward(inputs, part.length, data.path, signal));
     }
     return concatenate(parts);
   }
@@ -164,7 +169,7 @@ export class Trainer {
     let fresh = true;
     for (const part of this.parts(examples)) {
       const inputs = { ...(await data.batch(part)), ...shared };
-      const logits = await this.main.forward(inputs, part.length, signal);
+      const logits = await this.main.forward(inputs, part.length, data.path, signal);
       const labels = part.map((i) => data.labels[i] as number);
       const gradient = crossEntropy(logits, labels, beta, examples.length, sums);
       sums = gradient;
@@ -233,7 +238,7 @@ export class Trainer {
     if (!this.classes) return this.constants;
     const features: Float32Array[] = [];
     for (const { inputs, n } of this.classParts(data, this.classes))
-      features.push(await this.classes.forward(inputs, n, signal));
+      features.push(await this.classes.forward(inputs, n, data.path, signal));
     return { ...this.constants, class_features: concatenate(features) };
   }
 
@@ -245,7 +250,7 @@ export class Trainer {
     const gradient = native().inputGradient(main.handle, input) as Float32Array;
     let at = 0;
     for (const { inputs, n } of this.classParts(data, classes)) {
-      await classes.forward(inputs, n, signal);
+      await classes.forward(inputs, n, data.path, signal);
       const dout = gradient.subarray(at * classes.columns, (at + n) * classes.columns);
       await classes.backward(inputs, n, dout, at === 0, signal);
       at += n;

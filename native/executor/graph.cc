@@ -77,7 +77,8 @@ class Checker {
           return "patches";
         const uint64_t c = u(op.numbers[0]), h = u(op.numbers[1]), w = u(op.numbers[2]),
                        p = u(op.numbers[3]);
-        if (g_.inputs[op.input].elements != product({c, h, w}) || h % p || w % p)
+        // What is left over at the right and at the bottom is in no patch, as in a convolution.
+        if (g_.inputs[op.input].elements != product({c, h, w}) || h < p || w < p)
           return "patches' image";
         return out.rows == times(h / p, w / p) && out.columns == product({c, p, p})
                    ? nullptr

@@ -116,6 +116,15 @@ describe('behaviour 18: shards', () => {
     expect(error.file).toBe(join(folder, 'x.safetensors'));
   });
 
+  it('behaviour 18: the index stands for its folder', async () => {
+    const folder = await putShards(fresh(), [[f32('a', 1)], [f32('b', 2)]]);
+    const index = join(folder, 'model.safetensors.index.json');
+    const { path, tensors, files } = await openCheckpoint(index);
+    expect([path, [...tensors.keys()], files.length]).toEqual([index, ['a', 'b'], 2]);
+    await rm(join(folder, 'model-00002-of-00002.safetensors'));
+    await refused(index, 'NOT_FOUND', 'a shard that is not there');
+  });
+
   it('behaviour 18: ingredients sharded differently are merged by key', async () => {
     const [a, b, c] = [1, 3, 5].map((x) => [f32('a', x), f32('b', 2 * x), f32('c', -x)]) as [
       ReturnType<typeof f32>[],
