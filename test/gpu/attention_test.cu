@@ -312,6 +312,15 @@ void check_nan(Number n) {
 }  // namespace
 
 int main() {
+#if defined(STOCKPOT_EMULATED)
+  // The least that a device has (sm_86, sm_120); the emulated one refuses more, as a device does.
+  setenv("EMULATOR_SHARED", "1024", 1);
+  const float some[32] = {};
+  Attention small{Number::kF32, 1, 1, 1, 32, 1, 1, false, false, 1, some, some, some, 32, 32, 32};
+  float there[32];
+  CHECK(attention(small, there, nullptr, nullptr) == cudaErrorInvalidValue);
+  setenv("EMULATOR_SHARED", "101376", 1);
+#endif
   check_reference({2, 1, 2, 8, 6, 7});
   check_reference({2, 2, 2, 8, 5, 7, true, false, 2, 4});
   check_reference({1, 2, 1, 8, 7, 7, false, true, 1, 3, 0.5});
@@ -336,6 +345,9 @@ int main() {
     check(n, {2, 1, 2, 64, 40, 40, false, false, 2, 32, 1.0});
     check(n, {2, 1, 2, 64, 70, 70, false, true, 1, 9, 1.0});
     check(n, {2, 1, 2, 64, 30, 40, false, false, 0, 700, 0.1});
+    check(n, {2, 1, 2, 256, 20, 35, false, false, 0, 32, 0.1});
+    check(n, {1, 1, 1, 200, 20, 35, false, false, 1, 512, 0.1});
+    check(n, {1, 1, 1, 192, 66, 20, false, true, 0, 512, 0.1});
     check(n, {2, 3, 2, 24, 17, 21});
     check(n, {2, 3, 2, 24, 17, 21, true});
     check(n, {2, 2, 2, 64, 17, 90, true, false, 2, 5});

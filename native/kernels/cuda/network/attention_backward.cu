@@ -20,7 +20,8 @@ struct Shape {
   static constexpr size_t kShared = tile_bytes<kWidth>(2 * kRows + 4 * kColumns);
   // Two sums of a row of more than this do not fit into registers: dK and dV get a block each.
   static constexpr bool kSplit = kWidth > 128;
-  static_assert(kShared <= kMostShared);
+  static_assert(kShared + (has_table_room(Number::kBF16, kWidth) ? table_bytes(kMostBuckets) : 0) <=
+                kMostShared);
 };
 
 // One side of the scores: queries and dout, or keys and values.
@@ -250,7 +251,7 @@ cudaError_t launch(const Attention& a, const Backward& b, bool pieces, cudaStrea
   const uint64_t blocks = uint64_t{a.examples} * groups * a.heads * ((rows + kRows - 1) / kRows) *
                           (kWanted == Wanted::kKeyOrValue ? 2 : 1);
   if (blocks == 0) return cudaSuccess;
-  const size_t shared = Shape<kWidth>::kShared + (kQuery ? table_shared(a, b) : 0);
+  const size_t shared = Shape<kWidth>::kShared + (kQuery ? table_room(a, b) : 0);
   return start(backward_kernel<T, kWidth, kWanted>,
                {static_cast<unsigned>(blocks), kThreads, stream, shared}, a, b, pieces);
 }

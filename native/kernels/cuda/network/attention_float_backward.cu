@@ -13,7 +13,8 @@ struct Shape {
   static constexpr int kRows = query_rows(Number::kF32, kWidth), kColumns = kRows;
   static constexpr size_t kShared =
       4 * size_t{kRows} * (4 * float_stride(kWidth) + 2 * float_stride(kColumns));
-  static_assert(kShared <= kMostShared);
+  static_assert(kShared + (has_table_room(Number::kF32, kWidth) ? table_bytes(kMostBuckets) : 0) <=
+                kMostShared);
 };
 
 struct Side {
@@ -145,7 +146,7 @@ cudaError_t launch(const Attention& a, const Backward& b, bool pieces, cudaStrea
   const uint64_t blocks =
       uint64_t{a.examples} * groups * a.heads * ((rows + S::kRows - 1) / S::kRows);
   if (blocks == 0) return cudaSuccess;
-  const size_t shared = S::kShared + (kQuery ? table_shared(a, b) : 0);
+  const size_t shared = S::kShared + (kQuery ? table_room(a, b) : 0);
   return start(backward_kernel<kWidth, kQuery>,
                {static_cast<unsigned>(blocks), kThreads, stream, shared}, a, b, pieces);
 }

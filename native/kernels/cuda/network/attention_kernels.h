@@ -30,12 +30,20 @@ constexpr int query_rows(Number n, uint32_t width) {
   return n != Number::kF32 ? 64 : width <= 128 ? 32 : 16;
 }
 // How many parts dtable's sum has for an example and head: one for each block, or, where a block's
-// sums do not fit into shared memory, for each of its warps.
+// sums do not fit into shared memory, for each of its warps. That is decided by the sizes, not by
+// what the device has: the order of the sum is the same on all.
 constexpr int kTableWarps = 4;  // at most
-constexpr uint64_t kMostBuckets = 512;
+constexpr uint32_t kMostBuckets = 512;
+constexpr bool has_table_room(Number n, uint32_t width) {
+  return n == Number::kF32 || width <= 192;
+}
+inline bool table_shared(const Attention& a) {
+  return a.buckets <= kMostBuckets && has_table_room(a.number, a.width);
+}
+constexpr size_t table_bytes(uint32_t buckets) { return size_t{4} * kTableWarps * buckets; }
 inline uint64_t attention_parts(const Attention& a) {
   const uint64_t rows = query_rows(a.number, a.width);
-  return a.groups * ((a.queries + rows - 1) / rows) * (a.buckets > kMostBuckets ? kTableWarps : 1);
+  return a.groups * ((a.queries + rows - 1) / rows) * (table_shared(a) ? 1 : kTableWarps);
 }
 
 // The least of the widths that there are kernels for: columns beyond the head's are zeros.

@@ -6,23 +6,20 @@
 namespace stockpot::cuda {
 
 // Of a block's shared memory.
-inline size_t table_shared(const Attention& a, const Backward& b) {
-  if (!b.tables) return 0;
-  const size_t sums = a.buckets > kMostBuckets ? 0 : a.buckets;
-  return 4 * kTableWarps * (kWarp + sums);
+inline size_t table_room(const Attention& a, const Backward& b) {
+  return b.tables && table_shared(a) ? table_bytes(a.buckets) : 0;
 }
 
 class TableSums {
  public:
-  // `tables`: of all blocks, nullptr: nothing is added; `room`: table_shared bytes; `part`: of the
+  // `tables`: of all blocks, nullptr: nothing is added; `room`: table_room bytes; `part`: of the
   // block among those of its example and head. All threads of the block call this, and finish.
   __device__ TableSums(const Attention& a, float* tables, const Place& place, uint32_t part,
                        uint32_t parts, void* room)
-      : buckets_(a.buckets), wide_(a.buckets > kMostBuckets), there_(tables != nullptr) {
+      : buckets_(a.buckets), wide_(!table_shared(a)), there_(tables != nullptr) {
     if (!there_) return;
     const uint32_t warp = threadIdx.x / kWarp;
-    lanes_ = static_cast<float*>(room) + warp * kWarp;
-    shared_ = static_cast<float*>(room) + kTableWarps * kWarp;
+    shared_ = static_cast<float*>(room);
     const uint64_t row = (uint64_t{place.example} * a.heads + place.head) * parts + part;
     result_ = tables + row * (wide_ ? kTableWarps : 1) * buckets_;
     sums_ = (wide_ ? result_ : shared_) + uint64_t{warp} * buckets_;
@@ -35,16 +32,14 @@ class TableSums {
   // Adds each lane's value to its bucket (negative: none), lanes in order. All lanes call it.
   __device__ void add(int32_t bucket, float value) {
     const uint32_t lane = threadIdx.x % kWarp;
-    lanes_[lane] = value;
     const unsigned same = __match_any_sync(0xFFFFFFFFu, bucket);
-    __syncwarp();
-    if (bucket >= 0 && (same & ((1u << lane) - 1)) == 0) {
-      float sum = sums_[bucket];
-      for (uint32_t l = lane; l < kWarp; ++l) {
-        if (same >> l & 1) sum = __fadd_rn(sum, lanes_[l]);
-      }
-      sums_[bucket] = sum;
+    const bool first = bucket >= 0 && (same & ((1u << lane) - 1)) == 0;
+    float sum = first ? sums_[bucket] : 0.0f;
+    for (uint32_t l = 0; l < kWarp; ++l) {
+      const float other = __shfl_sync(0xFFFFFFFFu, value, l);
+      if (same >> l & 1) sum = __fadd_rn(sum, other);
     }
+    if (first) sums_[bucket] = sum;
     __syncwarp();
   }
 
@@ -64,7 +59,7 @@ class TableSums {
  private:
   uint32_t buckets_;
   bool wide_, there_;
-  float *lanes_ = nullptr, *shared_ = nullptr, *result_ = nullptr, *sums_ = nullptr;
+  float *shared_ = nullptr, *result_ = nullptr, *sums_ = nullptr;
 };
 
 }  // namespace stockpot::cuda
