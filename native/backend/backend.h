@@ -249,7 +249,8 @@ struct stockpot_backend {
                          const struct stockpot_network_input* inputs, uint32_t batch, uint64_t out,
                          uint32_t stream, struct stockpot_failure*);
   /* After the forward pass of the same inputs and batch. Adds the derivatives of a loss to the
-   * gradients; dout: its derivatives by the output, float32. */
+   * gradients; dout: its derivatives by the output, float32. In float16 it waits for the result:
+   * STOCKPOT_FAILED where a gradient is not finite. */
   int (*network_backward)(struct stockpot_context*, struct stockpot_network*,
                           const struct stockpot_network_input* inputs, uint32_t batch,
                           uint64_t dout, uint32_t stream, struct stockpot_failure*);

@@ -1,7 +1,7 @@
 #pragma once
 // What libstockpot-cuda.so uses of CUDA's runtime, on the processor: memory is malloc's, and every
-// stream does its work at once. EMULATOR_MEMORY: bytes that the device has (default: 4 GiB, which a
-// small machine has too).
+// stream does its work at once, or records it while it is captured. EMULATOR_MEMORY: bytes that the
+// device has (default: 4 GiB, which a small machine has too).
 #include "emulator.h"
 
 #define CUDART_VERSION 13000
@@ -15,11 +15,16 @@ enum cudaError_t {
   cudaErrorInvalidDevice = 101,
   cudaErrorNoKernelImageForDevice = 209,
   cudaErrorUnsupportedPtxVersion = 222,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
   cudaErrorUnknown = 999,
 };
 using cudaStream_t = struct emulated_stream*;
 using cudaEvent_t = struct emulated_event*;
 using cudaMemPool_t = struct emulated_pool*;
+using cudaGraph_t = struct emulated_graph*;
+using cudaGraphExec_t = struct emulated_graph*;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal };
 enum cudaMemcpyKind {
   cudaMemcpyHostToDevice = 1,
   cudaMemcpyDeviceToHost = 2,
@@ -60,11 +65,15 @@ cudaError_t cudaMallocHost(void** p, size_t bytes);
 cudaError_t cudaFreeHost(void* p);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t);
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t);
-inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
-  return *s = reinterpret_cast<cudaStream_t>(1), cudaSuccess;
-}
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned);
+cudaError_t cudaStreamSynchronize(cudaStream_t);
+cudaError_t cudaStreamDestroy(cudaStream_t);
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode);
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned long long flags = 0);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t);
+cudaError_t cudaGraphDestroy(cudaGraph_t);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t);
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
 inline cudaError_t cudaMemPoolCreate(cudaMemPool_t* p, const cudaMemPoolProps*) {
   return *p = nullptr, cudaSuccess;
@@ -90,3 +99,21 @@ template <class F>
 cudaError_t cudaFuncSetAttribute(F*, cudaFuncAttribute, int) {
   return cudaSuccess;
 }
+
+namespace emulator {
+
+// Does the work, or records it for a stream that is captured.
+cudaError_t put(cudaStream_t, std::function<void()> work);
+// Puts a kernel on a stream: `body` is what one thread does.
+cudaError_t start(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t,
+                  std::function<void()> body);
+
+// For tests: how many graphs were launched and are there, and which step is to fail.
+enum class Step { kNone, kBegin, kEnd, kInstantiate, kLaunch };
+struct Graphs {
+  uint64_t launched = 0, there = 0;
+  Step failing = Step::kNone;
+};
+extern Graphs graphs;
+
+}  // namespace emulator

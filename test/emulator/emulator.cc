@@ -211,7 +211,6 @@ void run(dim3 grid, dim3 size, size_t shared_bytes, const std::function<void()>&
   block.count = size_t{size.x} * size.y * size.z;
   block.body = &body;
   if (block.count > 1024 || block.count == 0) die("a block has 1 to 1024 threads");
-  if (shared_bytes > 227 << 10) die("a block has at most 227 KiB of shared memory");
   while (block.threads.size() < block.count) block.threads.push_back(std::make_unique<Thread>());
   block.slots.resize((block.count + 31) / 32 * 32 * kMost);
   for (unsigned z = 0; z < grid.z; ++z) {

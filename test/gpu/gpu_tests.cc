@@ -4,8 +4,7 @@
 //
 // Means must have the bits of native/kernels/plain/mean.cc. Sums are compared with sums in more
 // precision, and must have the same bits in every run. --small: what compute-sanitizer gets through
-// in a minute. Without a device it
-// says why and exits with 0.
+// in a minute. Without a device it says why and exits with 0.
 #include <unistd.h>
 
 #include <cstdio>
@@ -13,23 +12,15 @@
 #include <map>
 #include <memory>
 
-#include "../../native/backend/device.h"
-#include "../../native/backend/library.h"
 #include "../../native/kernels/dispatch.h"
 #include "../../native/stream/device_merge_job.h"
 #include "../native/support/models.h"
+#include "support/suite.h"
 
 using namespace stockpot;
 using namespace stockpot::test;
 
 namespace {
-
-int passed = 0, failed = 0;
-
-void check(bool holds, const std::string& what) {
-  holds ? ++passed : ++failed;
-  if (!holds) std::printf("failed: %s\n", what.c_str());
-}
 
 // Host bytes on the device, at a multiple of 256 bytes and `skew` beyond.
 struct OnDevice {
@@ -339,64 +330,39 @@ void streaming(const stockpot_backend* backend, size_t elements) {
   for (FILE* f : files) std::fclose(f);
 }
 
+void all(const stockpot_backend* backend, bool small) {
+  Device device(backend, 0);
+  std::vector<MeanCase> cases = mean_cases();
+  if (small) {
+    std::vector<MeanCase> few;
+    for (size_t i = 0; i < cases.size(); i += 23) few.push_back(cases[i]);
+    cases = few;
+  }
+  means(device, cases);
+  std::printf("means: %d passed, %d failed\n", passed, failed);
+  means(device, large_cases(small ? 20000 : 1000000));
+  std::printf("and large ones: %d passed, %d failed\n", passed, failed);
+  all_sums(device, small);
+  std::printf("and sums: %d passed, %d failed\n", passed, failed);
+  if (!small) memory(device);
+  streaming(backend, small ? 20000 : 3000000);
+}
+
+std::string facts(const stockpot_probe& probe, const stockpot_device_info& info) {
+  char text[512];
+  std::snprintf(text, sizeof(text),
+                "\"device\": \"%s\", \"capability\": \"%d.%d\", \"driver\": %d, \"runtime\": %d, "
+                "\"cublaslt\": %llu",
+                info.name, info.major, info.minor, probe.driver_version, probe.runtime_version,
+                static_cast<unsigned long long>(probe.matmul_version));
+  return text;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool small = false;
-  const char* json = nullptr;
-  for (int i = 2; i < argc; ++i) {
-    small = small || std::string(argv[i]) == "--small";
-    if (std::string(argv[i]) == "--json" && i + 1 < argc) json = argv[i + 1];
-  }
-  std::string why;
-  const stockpot_backend* backend = argc > 1 ? open_backend(argv[1], &why) : nullptr;
-  if (!backend) {
-    std::printf("gpu_tests: %s\n", why.empty() ? "expected a library" : why.c_str());
-    return 1;
-  }
-  stockpot_probe probe{};
-  backend->probe(&probe);
-  if (probe.status != STOCKPOT_OK) {
-    std::printf("skipped: %s\n", probe.message);
-    return 0;
-  }
-  stockpot_device_info info{};
-  stockpot_failure failure{};
-  if (backend->device(0, &info, &failure)) {
-    std::printf("the device is not usable: %s\n", failure.message);
-    return 1;
-  }
-  std::printf("%s, compute capability %d.%d, %.1f GB; cuBLASLt %llu%s%s\n", info.name, info.major,
-              info.minor, static_cast<double>(info.memory_total) / 1e9,
-              static_cast<unsigned long long>(probe.matmul_version),
-              probe.matmul_version ? "" : ": ", probe.matmul_message);
-  try {
-    Device device(backend, 0);
-    std::vector<MeanCase> cases = mean_cases();
-    if (small) {
-      std::vector<MeanCase> few;
-      for (size_t i = 0; i < cases.size(); i += 23) few.push_back(cases[i]);
-      cases = few;
-    }
-    means(device, cases);
-    std::printf("means: %d passed, %d failed\n", passed, failed);
-    means(device, large_cases(small ? 20000 : 1000000));
-    std::printf("and large ones: %d passed, %d failed\n", passed, failed);
-    all_sums(device, small);
-    std::printf("and sums: %d passed, %d failed\n", passed, failed);
-    if (!small) memory(device);
-    streaming(backend, small ? 20000 : 3000000);
-  } catch (const DeviceError& e) {
-    check(false, std::string("the device failed: ") + e.what());
-  }
-  std::printf("%d passed, %d failed\n", passed, failed);
-  if (FILE* f = json ? std::fopen(json, "w") : nullptr) {
-    std::fprintf(f,
-                 "{\"device\": \"%s\", \"capability\": \"%d.%d\", \"driver\": %d, \"runtime\": %d, "
-                 "\"cublaslt\": %llu, \"passed\": %d, \"failed\": %d}\n",
-                 info.name, info.major, info.minor, probe.driver_version, probe.runtime_version,
-                 static_cast<unsigned long long>(probe.matmul_version), passed, failed);
-    std::fclose(f);
-  }
-  return failed ? 1 : 0;
+  const auto tests = [](const stockpot_backend* backend, const SuiteOptions& options) {
+    all(backend, options.small);
+  };
+  return run_suite(argc, argv, tests, facts);
 }

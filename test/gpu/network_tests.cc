@@ -8,56 +8,22 @@
 // device it says why and exits with 0.
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 
-#include "../../native/backend/library.h"
+#include "support/compare.h"
 #include "support/network_dump.h"
 #include "support/network_hostile.h"
+#include "support/network_repeats.h"
 #include "support/network_run.h"
+#include "support/suite.h"
 
 using namespace stockpot;
 using namespace stockpot::test;
 
 namespace {
 
-int passed = 0, failed = 0;
-
-void check(bool holds, const std::string& what) {
-  holds ? ++passed : ++failed;
-  if (!holds) std::printf("failed: %s\n", what.c_str());
-}
-
 constexpr uint32_t kNumbers[] = {STOCKPOT_NUMBER_F32, STOCKPOT_NUMBER_BF16, STOCKPOT_NUMBER_F16};
-const char* const kNames[] = {"float32", "bfloat16", "float16"};
 // Of the largest number that is expected: of outputs, and of gradients.
 constexpr double kForward[] = {2e-5, 0.03, 0.004}, kBackward[] = {2e-5, 0.06, 0.008};
-
-double largest(const std::vector<float>& v) {
-  double most = 0;
-  for (float f : v) most = std::max(most, std::fabs(static_cast<double>(f)));
-  return most;
-}
-
-// NaN is larger than any bound.
-double difference(const std::vector<float>& a, const std::vector<float>& b) {
-  double most = a.size() == b.size() ? 0 : INFINITY;
-  for (size_t i = 0; i < a.size() && i < b.size(); ++i) {
-    const double d = std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    if (!(d <= most)) most = std::isnan(d) ? INFINITY : d;
-  }
-  return most;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * 4) == 0;
-}
-
-bool same_bits(const Found& a, const Found& b) {
-  bool same = same_bits(a.out, b.out) && a.gradients.size() == b.gradients.size();
-  for (size_t w = 0; same && w < a.gradients.size(); ++w)
-    same = same_bits(a.gradients[w], b.gradients[w]);
-  return same;
-}
 
 std::string text(double v) {
   char to[32];
@@ -189,16 +155,52 @@ void images_of_bytes(Device& d) {
   check(difference(found.out, want.out) <= kForward[0] * largest(want.out), c.name);
 }
 
-// f must be refused with `status` and say `words`.
-template <class F>
-void refused(const F& f, uint32_t status, const char* words) {
-  try {
-    f();
-    check(false, std::string("not refused: ") + words);
-  } catch (const DeviceError& e) {
-    check(e.status == status && std::string(e.what()).find(words) != std::string::npos,
-          std::string("said ") + e.what() + ", not " + words);
+// In float16 derivatives far below its least number, 2^-24, give what they give where it holds
+// them; one that grows beyond its range is an error.
+void small_derivatives(Device& d) {
+  Builder b("derivatives in float16");
+  Builder::Linear up;
+  up.activation = Activation::kGelu;
+  const NetworkCase c = b.mean(b.linear(b.linear(b.norm(b.tokens(3, 16)), 32, up), 16));
+  OnDevice there(d, c, STOCKPOT_NUMBER_F16, c.batch);
+  const Found want = there.run();
+  for (const float by : {0x1p-20f, 0x1p-60f, 0x1p30f}) {
+    std::vector<float> dout = made_up_dout(c);
+    for (float& v : dout) v *= by;
+    there.set_dout(dout);
+    Found found = there.run();
+    for (auto& g : found.gradients) {
+      for (float& v : g) v /= by;
+    }
+    check(same_bits(found, want), c.name + " times " + text(static_cast<double>(by)));
   }
+  // What was there before is added to.
+  there.set_dout(made_up_dout(c));
+  there.run();
+  there.forward(0, c.batch);
+  there.backward(0, c.batch);
+  const auto twice = there.gradients();
+  double error = 0;
+  for (size_t w = 0; w < twice.size(); ++w) {
+    std::vector<float> sum = want.gradients[w];
+    for (float& v : sum) v *= 2;
+    error = std::max(error, difference(twice[w], sum) / largest(sum));
+  }
+  check(error <= kBackward[0], c.name + ", twice: off by " + text(error));
+  there.set_dout(std::vector<float>(made_up_dout(c).size(), 0.0f));
+  double most = 0;
+  for (const auto& g : there.run().gradients) most = std::max(most, largest(g));
+  check(most == 0, c.name + ", none");
+
+  Builder steep("a network that is too steep for float16");
+  NetworkCase s = steep.mean(steep.linear(steep.linear(steep.tokens(3, 8), 16), 8));
+  for (float& v : s.weights[0]) v *= 1e-6f;
+  for (size_t w : {size_t{1}, size_t{3}}) {
+    for (float& v : s.weights[w]) v *= 1000;
+  }
+  OnDevice half(d, s, STOCKPOT_NUMBER_F16, s.batch), other(d, s, STOCKPOT_NUMBER_BF16, s.batch);
+  refused([&] { half.run(); }, STOCKPOT_FAILED, "Use bf16 or f32");
+  other.run();
 }
 
 void memory_and_misuse(Device& d, const NetworkCase& c) {
@@ -254,18 +256,16 @@ void hostile(Device& d, const std::vector<NetworkCase>& cases, bool small) {
   std::printf("%d made-up specs fit together\n", taken);
 }
 
-int run_case(Device& d, const char* folder) {
+void run_case(Device& d, const std::string& folder) {
   const DumpedNetwork dumped = read_dump(folder);
-  bool good = true;
   for (uint32_t number : kNumbers) {
     OnDevice there(d, dumped.network, number, dumped.network.batch, false);
     there.forward(0, dumped.network.batch);
     const double error =
         difference(there.out(dumped.network.batch), dumped.expected) / largest(dumped.expected);
     std::printf("%s: off by %s of the largest logit\n", kNames[number], text(error).c_str());
-    good = good && error <= kForward[number];
+    check(error <= kForward[number], folder + " in " + kNames[number]);
   }
-  return good ? 0 : 1;
 }
 
 void all(Device& d, bool small) {
@@ -279,11 +279,13 @@ void all(Device& d, bool small) {
       if (small && number == STOCKPOT_NUMBER_F16) continue;
       same_in_any_batch(d, c, number);
       same_in_segments(d, c, number);
+      repeated_passes(d, c, number);
     }
   }
   std::printf("and networks: %d passed, %d failed\n", passed, failed);
   two_at_once(d, networks[0], networks[3]);
   images_of_bytes(d);
+  small_derivatives(d);
   memory_and_misuse(d, networks[0]);
   hostile(d, networks, small);
   for (uint32_t number : kNumbers) {
@@ -292,45 +294,22 @@ void all(Device& d, bool small) {
   }
 }
 
+std::string facts(const stockpot_probe&, const stockpot_device_info&) {
+  std::string all;
+  for (uint32_t number : kNumbers) {
+    all += std::string(number ? ", \"" : "\"") + kNames[number] +
+           "\": {\"forward\": " + text(worst[0][number]) +
+           ", \"backward\": " + text(worst[1][number]) + "}";
+  }
+  return all;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool small = false;
-  const char *json = nullptr, *folder = nullptr;
-  for (int i = 2; i < argc; ++i) {
-    const std::string option = argv[i];
-    small = small || option == "--small";
-    if (option == "--json" && i + 1 < argc) json = argv[i + 1];
-    if (option == "--case" && i + 1 < argc) folder = argv[i + 1];
-  }
-  std::string why;
-  const stockpot_backend* backend = argc > 1 ? open_backend(argv[1], &why) : nullptr;
-  if (!backend) {
-    std::printf("network_tests: %s\n", why.empty() ? "expected a library" : why.c_str());
-    return 1;
-  }
-  stockpot_probe probe{};
-  backend->probe(&probe);
-  if (probe.status != STOCKPOT_OK) {
-    std::printf("skipped: %s\n", probe.message);
-    return 0;
-  }
-  try {
+  const auto tests = [](const stockpot_backend* backend, const SuiteOptions& options) {
     Device device(backend, 0);
-    if (folder) return run_case(device, folder);
-    all(device, small);
-  } catch (const std::exception& e) {
-    check(false, std::string("the device failed: ") + e.what());
-  }
-  std::printf("%d passed, %d failed\n", passed, failed);
-  if (FILE* f = json ? std::fopen(json, "w") : nullptr) {
-    std::fprintf(f, "{\"passed\": %d, \"failed\": %d", passed, failed);
-    for (uint32_t number : kNumbers) {
-      std::fprintf(f, ", \"%s\": {\"forward\": %.3g, \"backward\": %.3g}", kNames[number],
-                   worst[0][number], worst[1][number]);
-    }
-    std::fprintf(f, "}\n");
-    std::fclose(f);
-  }
-  return failed ? 1 : 0;
+    options.folder.empty() ? all(device, options.small) : run_case(device, options.folder);
+  };
+  return run_suite(argc, argv, tests, facts);
 }

@@ -76,6 +76,54 @@ int check_pass(const Network& network, const stockpot_network_input* inputs, uin
   return STOCKPOT_OK;
 }
 
+// All that a pass's launches depend on: what the kernels are given by value.
+std::string key_of(const Network& network, const stockpot_network_input* inputs, uint32_t batch,
+                   uint64_t result, char direction) {
+  std::string key(1, direction);
+  const auto add = [&key](const auto& value) {
+    key.append(reinterpret_cast<const char*>(&value), sizeof(value));
+  };
+  add(batch);
+  add(result);
+  for (size_t i = 0; i < network.graph.inputs.size(); ++i) {
+    add(inputs[i].data);
+    add(inputs[i].bytes);
+    if (inputs[i].bytes) add(inputs[i]);  // how they are normalised
+  }
+  return key;
+}
+
+// `result`: the output's place, or its derivatives'.
+cudaError_t run_pass(Context* c, Network* network, const stockpot_network_input* inputs,
+                     uint32_t batch, uint64_t result, bool forward, cudaStream_t stream) {
+  const cudaError_t e = cudaSetDevice(c->device);
+  if (e != cudaSuccess) return e;
+  const auto pass = [&](cudaStream_t on) {
+    NetworkPass run(*c, *network, inputs, batch, on);
+    float* there = reinterpret_cast<float*>(result);
+    return forward ? run.forward(there) : run.backward(there);
+  };
+  if (!launches_dominate(network->graph, network->layout.number, batch)) return pass(stream);
+  return network->graphs.run(key_of(*network, inputs, batch, result, forward ? 'f' : 'b'), pass,
+                             stream);
+}
+
+// Waits for a backward pass in float16, whose gradients count only where nothing was too large.
+int check_range(const Network& network, cudaStream_t stream, Failure* failure) {
+  GradientRange range{};
+  cudaError_t e = cudaMemcpyAsync(&range, network.memory + network.layout.range, sizeof(range),
+                                  cudaMemcpyDeviceToHost, stream);
+  if (e == cudaSuccess) e = cudaStreamSynchronize(stream);
+  const int status = report(e, "looking at a network's gradients", failure);
+  if (status || !range.beyond) return status;
+  invalid(
+      "a gradient is not finite: float16 holds no more than 65504, or the loss's derivatives were "
+      "not finite. Use bf16 or f32",
+      failure);
+  failure->status = STOCKPOT_FAILED;
+  return STOCKPOT_FAILED;
+}
+
 }  // namespace
 
 int network_plan(Context*, const stockpot_network_spec* spec, stockpot_network_sizes* sizes,
@@ -159,11 +207,7 @@ int network_forward(Context* c, Network* network, const stockpot_network_input* 
   network->ran = 0;
   return guarded(
       [&] {
-        cudaError_t e = cudaSetDevice(c->device);
-        if (e == cudaSuccess) {
-          e = NetworkPass(*c, *network, inputs, batch, c->streams[stream])
-                  .forward(reinterpret_cast<float*>(out));
-        }
+        const cudaError_t e = run_pass(c, network, inputs, batch, out, true, c->streams[stream]);
         if (e == cudaSuccess) network->ran = batch;
         return report(e, "running a network", failure);
       },
@@ -182,12 +226,11 @@ int network_backward(Context* c, Network* network, const stockpot_network_input*
   network->ran = 0;  // activations are overwritten on the way
   return guarded(
       [&] {
-        cudaError_t e = cudaSetDevice(c->device);
-        if (e == cudaSuccess) {
-          e = NetworkPass(*c, *network, inputs, batch, c->streams[stream])
-                  .backward(reinterpret_cast<const float*>(dout));
-        }
-        return report(e, "running a network backward", failure);
+        const cudaError_t e = run_pass(c, network, inputs, batch, dout, false, c->streams[stream]);
+        const int failed = report(e, "running a network backward", failure);
+        return failed || network->layout.range == kNowhere
+                   ? failed
+                   : check_range(*network, c->streams[stream], failure);
       },
       failure);
 }

@@ -2,8 +2,10 @@
 // A network on a device: its graph, where its parts lie, and running them.
 #include <vector>
 
+#include "../../kernels/cuda/network/gradient_range.h"
 #include "../../kernels/cuda/network/rows.h"
 #include "context.h"
+#include "network_graphs.h"
 #include "network_layout.h"
 #include "network_ops.h"
 
@@ -12,6 +14,7 @@ struct stockpot_network {
   stockpot::cuda::NetworkLayout layout;
   uint8_t* memory = nullptr;
   uint32_t ran = 0;  // examples of the forward pass that a backward pass may follow
+  stockpot::cuda::NetworkGraphs graphs;
 };
 
 namespace stockpot::cuda {
@@ -33,6 +36,7 @@ class NetworkPass {
   cudaError_t similarity(const GraphOp& op);
 
   // Backward (network_backward.cc).
+  cudaError_t gradients_of_all();
   cudaError_t gradient(size_t index);
   cudaError_t linear_gradient(size_t index);
   cudaError_t attend_gradient(size_t index);
@@ -68,6 +72,7 @@ class NetworkPass {
   float* weight_gradient(int32_t w) const {
     return w < 0 ? nullptr : reinterpret_cast<float*>(at(layout_.gradients[w]));
   }
+  GradientRange* range() const { return reinterpret_cast<GradientRange*>(at(layout_.range)); }
   float* partial() const { return reinterpret_cast<float*>(at(layout_.partial)); }
 
   template <class T>

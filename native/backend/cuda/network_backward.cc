@@ -5,9 +5,20 @@
 namespace stockpot::cuda {
 
 cudaError_t NetworkPass::backward(const float* dout) {
+  const bool ranged = number_ == Number::kF16;
+  float* gradients = reinterpret_cast<float*>(at(layout_.first_gradient));
+  const uint64_t count = layout_.gradient_bytes / sizeof(float);
+  void* first = gradient_of(graph_.output);
+  const uint64_t n = elements(graph_.output);
+  cudaError_t e = ranged ? scale_up(dout, n, first, gradients, count, range(), stream_)
+                         : to_number(number_, dout, n, first, stream_);
+  if (e == cudaSuccess) e = gradients_of_all();
+  return e == cudaSuccess && ranged ? scale_back(gradients, count, range(), stream_) : e;
+}
+
+cudaError_t NetworkPass::gradients_of_all() {
   const TrainingPlan& plan = layout_.plan;
-  cudaError_t e =
-      to_number(number_, dout, elements(graph_.output), gradient_of(graph_.output), stream_);
+  cudaError_t e = cudaSuccess;
   places_ = &plan.backward;
   for (size_t s = plan.segments(); s-- > 0;) {
     const size_t begin = plan.begins[s], end = plan.begins[s + 1];

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "../../kernels/cuda/network/gradient_range.h"
 #include "../../kernels/cuda/network/rows.h"
 #include "network_ops.h"
 #include "products.h"
@@ -119,6 +120,7 @@ std::string lay_out(const Graph& graph, const stockpot_network_spec& spec, Netwo
   l->partial = take(partial * sizeof(float));
   l->attention = take(attention * sizeof(float));
   l->products = take(l->number == Number::kF32 ? 0 : Products::kWorkspace);
+  if (l->training && l->number == Number::kF16) l->range = take(sizeof(GradientRange));
   l->sizes.scratch = at - first_scratch;
   l->bytes = at;
   return "";

@@ -33,6 +33,7 @@ struct NetworkLayout {
   uint64_t partial = 0;           // sums of parts of rows
   uint64_t attention = 0;         // attention_gradient's
   uint64_t products = 0;          // matrix products'
+  uint64_t range = kNowhere;      // of training in float16: a GradientRange
 
   stockpot_network_sizes sizes{};
   uint64_t bytes = 0;  // all of it

@@ -29,8 +29,9 @@ struct Start {
 #if defined(STOCKPOT_EMULATED)
 template <class... P, class... A>
 cudaError_t start(void (*kernel)(P...), const Start& s, A&&... arguments) {
-  emulator::run(s.blocks, s.threads, s.shared, [&] { kernel(static_cast<P>(arguments)...); });
-  return cudaSuccess;
+  const std::tuple<P...> values(static_cast<P>(arguments)...);
+  return emulator::start(s.blocks, s.threads, s.shared, s.stream,
+                         [=] { std::apply(kernel, values); });
 }
 #elif defined(__CUDACC__)
 template <class... P, class... A>

@@ -58,6 +58,43 @@ bool fit(const lt::OpaqueOperation& o, const lt::OpaqueLayout& a, const lt::Opaq
   return d.rows == m && d.columns == n && k == kb;
 }
 
+// Everything that a call says, for when the stream gets to it.
+struct Product {
+  lt::OpaqueOperation o;
+  lt::OpaqueLayout la, lb, ld;
+  float alpha, beta;
+  const void *a, *b, *c;
+  void* d;
+  uint64_t algorithm;
+};
+
+void multiply(const Product& p) {
+  // Slow beyond what else the machine does, for products of any size.
+  const bool slow = p.algorithm == 2;
+  const uint64_t depth = p.o.transpose_a ? p.la.rows : p.la.columns;
+  if (slow) std::this_thread::sleep_for(std::chrono::microseconds(500));
+  for (uint64_t j = 0; j < p.ld.columns; ++j) {
+    for (uint64_t i = 0; i < p.ld.rows; ++i) {
+      float sum = 0;
+      for (uint64_t n = 0; n < (slow ? 20 : 1) * depth; ++n) {
+        const uint64_t k = n % depth;
+        if (k == 0) sum = 0;
+        const uint64_t at =
+            static_cast<uint64_t>(p.la.ld) * (p.o.transpose_a ? i : k) + (p.o.transpose_a ? k : i);
+        const uint64_t bt =
+            static_cast<uint64_t>(p.lb.ld) * (p.o.transpose_b ? k : j) + (p.o.transpose_b ? j : k);
+        sum = std::fmaf(load(p.a, p.la.type, at), load(p.b, p.lb.type, bt), sum);
+      }
+      const uint64_t at = static_cast<uint64_t>(p.ld.ld) * j + i;
+      sum *= p.alpha;
+      if (p.beta != 0) sum += p.beta * load(p.c, p.ld.type, at);
+      if (p.o.epilogue == lt::kBias) sum += load(p.o.bias, p.ld.type, i);
+      if (p.algorithm == 1) sum = 12345;
+      store(p.d, p.ld.type, at, sum);
+    }
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -131,33 +168,20 @@ API lt::Status cublasLtMatmulAlgoConfigGetAttribute(const lt::Algorithm* a,
 API lt::Status cublasLtMatmul(lt::Handle, lt::Operation o, const void* alpha, const void* a,
                               lt::Layout la, const void* b, lt::Layout lb, const void* beta,
                               const void* c, lt::Layout, void* d, lt::Layout ld,
-                              const lt::Algorithm* algorithm, void*, size_t, cudaStream_t) {
+                              const lt::Algorithm* algorithm, void*, size_t, cudaStream_t stream) {
   if (!fit(*o, *la, *lb, *ld)) return lt::kNotSupported;
-  // Slow beyond what else the machine does, for products of any size.
-  const bool slow = algorithm->data[0] == 2;
-  if (slow) std::this_thread::sleep_for(std::chrono::microseconds(500));
-  const float by = *static_cast<const float*>(alpha), with = *static_cast<const float*>(beta);
-  const uint64_t depth = o->transpose_a ? la->rows : la->columns;
-  for (uint64_t j = 0; j < ld->columns; ++j) {
-    for (uint64_t i = 0; i < ld->rows; ++i) {
-      float sum = 0;
-      for (uint64_t n = 0; n < (slow ? 20 : 1) * depth; ++n) {
-        const uint64_t k = n % depth;
-        if (k == 0) sum = 0;
-        const uint64_t at =
-            static_cast<uint64_t>(la->ld) * (o->transpose_a ? i : k) + (o->transpose_a ? k : i);
-        const uint64_t bt =
-            static_cast<uint64_t>(lb->ld) * (o->transpose_b ? k : j) + (o->transpose_b ? j : k);
-        sum = std::fmaf(load(a, la->type, at), load(b, lb->type, bt), sum);
-      }
-      const uint64_t at = static_cast<uint64_t>(ld->ld) * j + i;
-      sum *= by;
-      if (with != 0) sum += with * load(c, ld->type, at);
-      if (o->epilogue == lt::kBias) sum += load(o->bias, ld->type, i);
-      if (algorithm->data[0] == 1) sum = 12345;
-      store(d, ld->type, at, sum);
-    }
-  }
+  const Product p{*o,
+                  *la,
+                  *lb,
+                  *ld,
+                  *static_cast<const float*>(alpha),
+                  *static_cast<const float*>(beta),
+                  a,
+                  b,
+                  c,
+                  d,
+                  algorithm->data[0]};
+  emulator::put(stream, [p] { multiply(p); });
   return lt::kSuccess;
 }
 }

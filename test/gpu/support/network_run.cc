@@ -82,12 +82,7 @@ OnDevice::OnDevice(Device& device, const NetworkCase& c, uint32_t number, uint32
   const GraphTables tables(c.graph);
   network_ =
       Device::Network(device, tables.spec(number, largest_batch, training, activation_bytes));
-  for (uint32_t w = 0; w < c.weights.size(); ++w) {
-    const auto [address, dtype] = network_.weight(w);
-    const std::vector<uint8_t> bytes = converted(c.weights[w], dtype);
-    device.copy_in(STOCKPOT_COMPUTE, address, bytes.data(), bytes.size());
-    device.synchronize();
-  }
+  set_weights(c);
   for (size_t i = 0; i < c.floats.size(); ++i) {
     const void* from =
         c.floats[i].empty() ? static_cast<const void*>(c.integers[i].data()) : c.floats[i].data();
@@ -100,8 +95,33 @@ OnDevice::OnDevice(Device& device, const NetworkCase& c, uint32_t number, uint32
   const std::vector<float> dout = made_up_dout(c);
   out_ = Device::Memory(device, dout.size() * 4);
   dout_ = Device::Memory(device, dout.size() * 4);
-  device.copy_in(STOCKPOT_COMPUTE, dout_.address(), dout.data(), dout.size() * 4);
-  device.synchronize();
+  set_dout(dout);
+}
+
+void OnDevice::set_weights(const NetworkCase& c) {
+  for (uint32_t w = 0; w < c.weights.size(); ++w) {
+    const auto [address, dtype] = network_.weight(w);
+    const std::vector<uint8_t> bytes = converted(c.weights[w], dtype);
+    device_.copy_in(STOCKPOT_COMPUTE, address, bytes.data(), bytes.size());
+    device_.synchronize();
+  }
+}
+
+void OnDevice::set_floats(const std::vector<std::vector<float>>& floats) {
+  for (size_t i = 0; i < floats.size(); ++i)
+    device_.copy_in(STOCKPOT_COMPUTE, how_[i].data, floats[i].data(), floats[i].size() * 4);
+  device_.synchronize();
+}
+
+void OnDevice::set_dout(const std::vector<float>& dout) {
+  device_.copy_in(STOCKPOT_COMPUTE, dout_.address(), dout.data(), dout.size() * 4);
+  device_.synchronize();
+}
+
+void OnDevice::move_output() {
+  const uint64_t bytes = case_.graph.values[case_.graph.output].size() * case_.batch * 4;
+  before_ = std::move(out_);  // which stays, so that the new place is another
+  out_ = Device::Memory(device_, bytes);
 }
 
 void OnDevice::give_bytes(int32_t input, const std::vector<uint8_t>& bytes,

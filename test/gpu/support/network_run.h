@@ -33,6 +33,13 @@ class OnDevice {
   // Both passes over the whole batch.
   Found run();
 
+  // Other numbers in the same places.
+  void set_weights(const NetworkCase& c);
+  void set_floats(const std::vector<std::vector<float>>& floats);
+  void set_dout(const std::vector<float>& dout);
+  // The output goes elsewhere from now on.
+  void move_output();
+
   const Device::Network& network() const { return network_; }
   // Gives images as bytes instead, which are normalised to what `c` has.
   void give_bytes(int32_t input, const std::vector<uint8_t>& bytes,
@@ -47,7 +54,7 @@ class OnDevice {
   Device::Network network_;
   std::vector<Device::Memory> data_;  // one an input
   std::vector<stockpot_network_input> how_, inputs_;
-  Device::Memory out_, dout_;
+  Device::Memory out_, before_, dout_;
 };
 
 }  // namespace stockpot::test

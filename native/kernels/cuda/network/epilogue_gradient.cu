@@ -23,11 +23,11 @@ __global__ void __launch_bounds__(kLanes* kRowLanes, kGated ? 2 : 3)
   if (kGated && g.scale && count > 0) load<kCount>(g.scale + column, aligned, count, scale);
   for (uint64_t r = first + threadIdx.y; count > 0 && r < last; r += kRowLanes) {
     const uint64_t at = r * g.columns + column;
-    float dy[kCount], z[kCount];
+    float dy[kCount], z[kCount] = {};  // the latter where none is kept: nothing depends on it
     load<kCount>(static_cast<const T*>(g.dy) + at, aligned, count, dy);
     if (g.before) load<kCount>(static_cast<const T*>(g.before) + at, aligned, count, z);
     if constexpr (kGated) {
-      float times[kCount];
+      float times[kCount] = {};
       if (g.multiply) load<kCount>(static_cast<const T*>(g.multiply) + at, aligned, count, times);
       if (g.dmultiply || g.dscale) {
         float active[kCount];
