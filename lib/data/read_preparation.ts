@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { StockpotError } from '../errors.js';
 import { Config, folderOf } from './config.js';
 import type { Preparation } from './preparation.js';
@@ -17,7 +17,7 @@ const FILES = [
 /**
  * How a model's images are prepared, from what lies beside its weights.
  * @param model a checkpoint: a folder, or a file
- * @param config a file to read instead
+ * @param config a file to read instead; where neither it nor the model's folder says anything, what lies beside it counts
  * @throws StockpotError NOT_FOUND, FORMAT, UNSUPPORTED
  */
 export async function readPreparation(model: string, config?: string): Promise<Preparation> {
@@ -26,11 +26,13 @@ export async function readPreparation(model: string, config?: string): Promise<P
     if (found) return found;
   }
   const folder = await folderOf(model);
-  for (const name of FILES) {
-    const c = await Config.readIfThere(join(folder, name));
-    const found = c && interpret(c);
-    if (found) return found;
-  }
+  const folders = config === undefined ? [folder] : [folder, dirname(config)];
+  for (const where of folders)
+    for (const name of FILES) {
+      const c = await Config.readIfThere(join(where, name));
+      const found = c && interpret(c);
+      if (found) return found;
+    }
   throw new StockpotError(
     'NOT_FOUND',
     `${folder}: nothing says how images are prepared for this model`,

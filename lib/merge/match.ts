@@ -44,8 +44,20 @@ export async function matchTensors(
   checkpoints: readonly Checkpoint[],
   options: MatchOptions = {},
 ): Promise<Matching> {
+  requireGlobs('include', options.include);
+  requireGlobs('exclude', options.exclude);
   const { tensors, left, notes } = await match(checkpoints, options);
   return { tensors, left: [...left], notes: [...notes] };
+}
+
+/** What callers without types may give. @throws StockpotError USAGE */
+function requireGlobs(option: string, globs: unknown): void {
+  if (globs === undefined || (Array.isArray(globs) && globs.every((g) => typeof g === 'string')))
+    return;
+  throw new StockpotError(
+    'USAGE',
+    `expected ${option} to be a list of globs but received ${String(globs)}`,
+  );
 }
 
 const match = remembering(matchAnew, ({ include, exclude }) => JSON.stringify([include, exclude]));

@@ -1,6 +1,7 @@
 import { byteSize, type DType, isFloat } from '../checkpoint/dtype.js';
 import { elementCount } from '../checkpoint/shape.js';
 import type { TensorEntry } from '../checkpoint/types.js';
+import { StockpotError } from '../errors.js';
 import type { OP } from '../native.js';
 import type { Matched } from './match.js';
 import type { Weighting } from './weights.js';
@@ -30,6 +31,15 @@ const CHOSEN: Record<Exclude<OutputDType, 'keep'>, DType> = {
   bf16: 'BF16',
 };
 
+/** @throws StockpotError USAGE, for callers without types */
+function requireKnown(choice: OutputDType): void {
+  if (choice === 'keep' || Object.hasOwn(CHOSEN, choice)) return;
+  throw new StockpotError(
+    'USAGE',
+    `expected dtype to be keep, ${Object.keys(CHOSEN).join(', ')} but received ${choice}`,
+  );
+}
+
 function outputDType(first: DType, choice: OutputDType): DType {
   if (!isFloat(first)) return first;
   if (choice !== 'keep') return CHOSEN[choice];
@@ -41,12 +51,14 @@ function outputDType(first: DType, choice: OutputDType): DType {
  * take the maximum, other integers must agree. The widest types come first, so that every tensor of the output is
  * aligned; within a width, the first ingredient's order.
  * @param mixture the weights of all tensors, or of each by its name in the soup
+ * @throws StockpotError USAGE for a type that is none of the choices
  */
 export function planTensors(
   matched: readonly Matched[],
   mixture: Weighting | ((name: string) => Weighting),
   choice: OutputDType,
 ): PlannedTensor[] {
+  requireKnown(choice);
   const planned = matched.map(({ name, entries }): PlannedTensor => {
     const weighting = typeof mixture === 'function' ? mixture(name) : mixture;
     const member = new Set(weighting.members);

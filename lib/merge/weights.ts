@@ -25,9 +25,9 @@ export function resolveWeights(k: number, given?: readonly number[], normalize =
       `expected one weight an ingredient (${k}) but received ${given.length}`,
     );
   }
-  const bad = given.find((w) => typeof w !== 'number' || !Number.isFinite(w));
-  if (bad !== undefined)
-    throw new StockpotError('USAGE', `expected weights to be finite numbers but received ${bad}`);
+  for (const w of given as readonly unknown[])
+    if (!Number.isFinite(w))
+      throw new StockpotError('USAGE', `expected weights to be finite numbers but received ${w}`);
   const members = given.flatMap((w, i) => (w === 0 ? [] : [i]));
   const sum = given.reduce((a, b) => a + b, 0);
   if (normalize && (sum === 0 || !Number.isFinite(sum))) {

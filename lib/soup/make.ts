@@ -27,6 +27,8 @@ export async function makeSoup(
   const threads = resolveThreads(options.threads);
   const memory = resolveMemory(options.memory);
   if (typeof output === 'string') checkShardSize(output, options.maxShardSize);
+  else if (typeof output?.write !== 'function')
+    throw new StockpotError('USAGE', 'expected the output to be a path or a writable stream');
   else if (output.destroyed || output.writableEnded)
     throw new StockpotError('USAGE', 'the output stream has ended already');
   const prepared = await prepareSoup(ingredients, options);

@@ -14,7 +14,7 @@ export async function prepareSoup(
   ingredients: readonly (string | Checkpoint)[],
   options: RecipeOptions,
 ) {
-  if (ingredients.length === 0)
+  if (ingredients?.length === 0)
     throw new StockpotError('USAGE', 'expected at least one ingredient');
   const checkpoints = await openAll(ingredients, options);
   const { tensors: matched, left, notes } = await matchTensors(checkpoints, options);

@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { prepareImage } from '../../lib/data/image_set.js';
 import { readPreparation } from '../../lib/data/read_preparation.js';
@@ -168,7 +168,17 @@ describe('configurations', () => {
   it('says what is missing where nothing describes the images', async () => {
     const error = await failure(readPreparation(at('..', 'nowhere')), 'NOT_FOUND');
     expect(error.message).toContain('nowhere');
-    await writeFile(at('text.json'), '{"model_type":"bert"}');
-    await failure(readPreparation(fixture(''), at('text.json')), 'NOT_FOUND');
+    await mkdir(at('text'));
+    await writeFile(at('text/config.json'), '{"model_type":"bert"}');
+    await failure(readPreparation(fixture(''), at('text/config.json')), 'NOT_FOUND');
+  });
+
+  it('is found beside the config that is named, where the model has nothing beside it', async () => {
+    const { file, config } = Object.values(cases)[0] as Case;
+    await mkdir(at('elsewhere'));
+    await writeFile(at('elsewhere/model.json'), '{"model_type":"vit"}');
+    await writeFile(at('elsewhere', file), JSON.stringify(config));
+    const found = await readPreparation(fixture(''), at('elsewhere/model.json'));
+    expect(found.file).toBe(at('elsewhere', file));
   });
 });

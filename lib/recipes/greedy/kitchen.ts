@@ -188,7 +188,12 @@ export class Kitchen {
 /** Several evaluators must be as good as one: of a kind, with the same examples. @throws StockpotError USAGE */
 function checkAlike(evaluators: readonly Evaluator[]): void {
   const [first, ...others] = evaluators;
-  if (first === undefined) throw new StockpotError('USAGE', 'expected at least one evaluator');
+  if (first === undefined) {
+    throw new StockpotError('USAGE', 'expected at least one evaluator', {
+      remedy:
+        'Give a function, commandEvaluator(command), or await nativeEvaluator(ingredients, { data }).',
+    });
+  }
   for (const e of evaluators) if (!hasExamples(e)) wholeEvaluator(e);
   const labels = (e: Evaluator) => (typeof e === 'function' ? '' : (e.labels?.join() ?? ''));
   const id = (e: Evaluator) => (typeof e === 'function' ? undefined : e.id);
