@@ -31,8 +31,6 @@ const digits = join(root, 'examples/digits');
 const ingredients = readdirSync(join(digits, 'ingredients'))
   .sort()
   .map((name) => join(digits, 'ingredients', name));
-/** Of the service, as docs/services.md advises. */
-const environment = { MALLOC_ARENA_MAX: '2' };
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 let service;
@@ -41,7 +39,6 @@ async function start() {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: {
       ...process.env,
-      ...environment,
       SOUPS_ROOTS: digits,
       SOUPS_DATA: folder,
       SOUPS_TOKEN: token,
@@ -184,6 +181,23 @@ const percentiles = (values) => {
   return { n: sorted.length, p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1) };
 };
 
+/** Resident MiB of a process by what the memory is of; glibc's arenas begin at multiples of 64 MiB. */
+function residentOf(pid) {
+  const mib = { heap: 0, arenas: 0, files: 0, other: 0 };
+  let kind = 'other';
+  for (const line of readFileSync(`/proc/${pid}/smaps`, 'utf8').split('\n')) {
+    const [, from, name] = /^([0-9a-f]+)-[0-9a-f]+ \S+ \S+ \S+ \S+ *(.*)$/.exec(line) ?? [];
+    if (from !== undefined) {
+      const arena = name === '' && BigInt(`0x${from}`) % BigInt(64 * 2 ** 20) === 0n;
+      kind =
+        name === '[heap]' ? 'heap' : name.startsWith('/') ? 'files' : arena ? 'arenas' : 'other';
+    }
+    const rss = /^Rss: +(\d+)/.exec(line);
+    if (rss) mib[kind] += rss[1] / 1024;
+  }
+  return Object.fromEntries(Object.entries(mib).map(([name, n]) => [name, +n.toFixed(1)]));
+}
+
 /** Least squares: how much y grows with x. */
 function slope(points) {
   const mean = (f) => points.reduce((s, p) => s + f(p), 0) / points.length;
@@ -200,8 +214,13 @@ try {
     const mib = Number(/VmRSS:\s+(\d+)/.exec(status)[1]) / 1024;
     memory.push({ x: (performance.now() - began) / 1000, y: mib, jobs: counts.accepted });
   }, 250);
+  let early;
+  setTimeout(() => {
+    early = residentOf(service.child.pid);
+  }, seconds * 333);
   const steady = await load(() => performance.now() - began > seconds * 1000, false);
   clearInterval(sampler);
+  const resident = { afterAThird: early, last: residentOf(service.child.pid) };
   const metrics = await (await call('/metrics')).text();
   const lag = +/^nodejs_eventloop_lag_p99_seconds (\S+)/m.exec(metrics)[1];
   const steadyCounts = { ...counts };
@@ -241,7 +260,6 @@ try {
     JSON.parse(readFileSync(join(root, 'node_modules', name, 'package.json'), 'utf8')).version;
   const result = {
     command: `node bench/service.mjs --clients ${clients} --seconds ${seconds} --restarts ${restarts} --data ${options.data}`,
-    environment,
     date: new Date().toISOString().slice(0, 10),
     machine: machineOf(folder),
     versions: {
@@ -263,6 +281,7 @@ try {
         slopePerThousandJobsInLastThird: +(
           1000 * slope(late.map((m) => ({ x: m.jobs, y: m.y })))
         ).toFixed(2),
+        resident,
       },
     },
     restarted: { kills: restarts, jobs: underKills, jobsStartedAgain: starts, lost },

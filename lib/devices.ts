@@ -5,6 +5,7 @@ import { version } from './version.js';
 
 /** What can be computed on here. */
 export interface Devices {
+  /** Versions. */
   stockpot: string;
   node: string;
   devices: {
@@ -18,6 +19,7 @@ export interface Devices {
     note?: string;
     /** Variants of the averaging kernel that this processor runs, the one in use first. */
     kernels?: string[];
+    /** That it runs at once. */
     threads?: number;
     /** Of a GPU, in bytes. */
     memoryTotal?: number;

@@ -24,9 +24,12 @@ export interface TensorDifference {
 
 /** How two checkpoints differ. */
 export interface Difference {
+  /** Paths as given. */
   a: string;
   b: string;
+  /** Both have the same tensors, bit for bit. */
   identical: boolean;
+  /** Names of tensors. */
   onlyInA: string[];
   onlyInB: string[];
   /** Tensors in both that differ. */
@@ -39,7 +42,10 @@ export interface Difference {
 /** A comparison weighs nothing. */
 const NO_WEIGHTS: readonly number[] = [];
 
-/** How two checkpoints differ, tensor by tensor, in one streamed pass. @throws StockpotError */
+/**
+ * How two checkpoints differ, tensor by tensor, in one streamed pass.
+ * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED, CHANGED; USAGE for a device; ABORTED
+ */
 export async function diff(
   a: string | Checkpoint,
   b: string | Checkpoint,

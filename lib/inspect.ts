@@ -17,8 +17,10 @@ export interface InspectOptions extends OpenOptions, RunOptions {
 export interface Inspection {
   path: string;
   format: string;
+  /** The dict of a wrapped PyTorch file that was taken; null where it is the top one. */
   key: string | null;
   files: (CheckpointFile & { sha256?: string })[];
+  /** Elements of all tensors, and their bytes. */
   parameters: number;
   bytes: number;
   /** Number of tensors of each type. */
@@ -28,18 +30,25 @@ export interface Inspection {
     dtype: DType;
     shape: number[];
     bytes: number;
+    /** Row-major, without gaps. */
     contiguous: boolean;
     sha256?: string;
   }[];
+  /** Groups of names that are one tensor. */
   tied: string[][];
   metadata: Record<string, string>;
+  /** What a soup says about itself; null where it is none. */
   record: SoupRecord | null;
   /** Over all tensors' names, types, shapes and bytes; only with `hash`. */
   contentHash?: string;
   notes: string[];
 }
 
-/** What a checkpoint holds. @throws StockpotError */
+/**
+ * What a checkpoint holds.
+ * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED; USAGE for a `key` that is not there; CHANGED, ABORTED where
+ *   `hash` reads all of it
+ */
 export async function inspect(
   checkpoint: string | Checkpoint,
   options: InspectOptions = {},

@@ -2,6 +2,7 @@
 export interface Progress {
   /** What is being done, e.g. "merge", "hash", "prepare", "evaluate". */
   phase: string;
+  /** In this phase so far. */
   bytesRead: number;
   bytesWritten: number;
   /** What bytesRead will be at the end. */

@@ -1,9 +1,10 @@
 import { throwIfAborted } from '../checkpoint/job.js';
 import { Random } from './random.js';
 
-/** An estimate and where the truth may lie. */
+/** An estimate and where the truth may lie: accuracies from 0 to 1, losses in nats, differences likewise. */
 export interface Interval {
   value: number;
+  /** Ends of the interval. */
   low: number;
   high: number;
 }

@@ -2,6 +2,7 @@ import { binOf, CALIBRATION_BINS, type Scores } from '../evaluate/metrics.js';
 
 /** One bin of a reliability diagram: confidences in (from, to]. */
 export interface ReliabilityBin {
+  /** Confidences in (from, to]. */
   from: number;
   to: number;
   /** Examples in it. */

@@ -36,7 +36,8 @@ const DTYPE = 'f32';
  * accuracy in the plane through the base and the two best ingredients; the line from the base to the greedy soup; soup
  * against ensemble, analytically, for pairs of the best ingredients. Where no base is named, what needs one is left out.
  * @param ingredients paths; at least two for more than the comparison
- * @throws StockpotError
+ * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED for what cannot be read; MISMATCH where model and data do not fit
+ *   together; NONFINITE, OVERFLOW, CHANGED; MEMORY, DEVICE, NATIVE; USAGE; ABORTED
  */
 export async function everything(
   ingredients: readonly string[],

@@ -30,9 +30,11 @@ export interface GapPoint {
   /** Positions of the ingredients. */
   a: number;
   b: number;
+  /** Weight of θ_b, from 0 to 1. */
   alpha: number;
+  /** Inverse temperature. */
   beta: number;
-  /** Cross-entropy of β·f(x; (1 − α)θ_a + αθ_b). */
+  /** Mean cross-entropy of β·f(x; (1 − α)θ_a + αθ_b), in nats, as the other losses. */
   soupLoss: number;
   /** Cross-entropy of β·((1 − α)f(x; θ_a) + αf(x; θ_b)). */
   ensembleLoss: number;
@@ -72,7 +74,8 @@ const KEPT = 2 ** 30;
  * L_soup(α) − L_ens(α) ≈ α(1 − α)/2 · (−d²L_soup/dα² + β² E_x Var_{Y ~ softmax(β f(x; θ_α))}[Δf_Y(x)]).
  * When it holds: docs/analysis.md. The evaluator is opened with `dtype: 'f32'`, as the differences are small.
  * @param ingredients those of the evaluator, which must give logits and labels
- * @throws StockpotError
+ * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED for what cannot be read; MISMATCH where model and data do not fit
+ *   together; NONFINITE, OVERFLOW, CHANGED; MEMORY, DEVICE, NATIVE; USAGE; ABORTED
  */
 export async function gap(
   ingredients: readonly (string | Checkpoint)[],

@@ -7,7 +7,7 @@ export type Matrix = (number | null)[][];
 export interface Geometry {
   /** Elements that were compared. */
   parameters: number;
-  /** ‖θ_i − θ_j‖ */
+  /** ‖θ_i − θ_j‖; this and the matrices below are k × k, norms have k. */
   distances: number[][];
   /** Of the weights θ_i themselves: norms, and cosines (null where a norm is 0). */
   weights: { norms: number[]; cosines: Matrix };

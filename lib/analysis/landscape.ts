@@ -35,6 +35,7 @@ export interface LandscapePoint extends PlanePoint, Score {
 export interface Mark extends PlanePoint, Score {
   /** Path as given. */
   model: string;
+  /** What the checkpoint is in the picture. */
   role: 'base' | 'ingredient' | 'soup';
   /** From the plane; 0 for those that it goes through. The score is the checkpoint's own, not its projection's. */
   distance: number;
@@ -60,7 +61,8 @@ export interface Landscape {
  * are evaluated in float32 where the evaluator was opened with `dtype: 'f32'`: rounding points of the plane to 16 bits
  * would put noise on it.
  * @param checkpoints the base, which is the origin, and two ingredients
- * @throws StockpotError
+ * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED for what cannot be read; MISMATCH where model and data do not fit
+ *   together; NONFINITE, OVERFLOW, CHANGED; MEMORY, DEVICE, NATIVE; USAGE; ABORTED
  */
 export async function landscape(
   checkpoints: readonly (string | Checkpoint)[],

@@ -46,7 +46,8 @@ export interface Line {
  * Loss and accuracy on the line between two checkpoints, on any number of data sets: from a base to a fine-tuned model or
  * a soup, held-out against shifted, it is the curve of WiSE-FT (Wortsman et al. 2021, "Robust fine-tuning of zero-shot
  * models").
- * @throws StockpotError
+ * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED for what cannot be read; MISMATCH where model and data do not fit
+ *   together; NONFINITE, OVERFLOW, CHANGED; MEMORY, DEVICE, NATIVE; USAGE; ABORTED
  */
 export async function line(
   checkpoints: readonly (string | Checkpoint)[],

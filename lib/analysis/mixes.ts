@@ -18,6 +18,7 @@ import { version } from '../version.js';
 
 /** How good one mix is; null where the evaluator does not say. */
 export interface Score {
+  /** From 0 to 1. */
   accuracy: number | null;
   /** Mean cross-entropy, in nats. */
   loss: number | null;

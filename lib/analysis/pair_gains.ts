@@ -12,8 +12,9 @@ export interface PairGain {
   b: number;
   /** Degrees between their task vectors; null without a base. */
   angle: number | null;
+  /** ‖θ_a − θ_b‖ */
   distance: number;
-  /** Of the average of their weights. */
+  /** Of the average of their weights: from 0 to 1, and in nats. */
   accuracy: number | null;
   loss: number | null;
   /** The mean of the two ingredients' own. */

@@ -21,6 +21,7 @@ export interface TensorEntry {
 export interface CheckpointFile {
   /** Path as given by the user (for shards: the folder as given joined with the shard's name). */
   readonly path: string;
+  /** In bytes. */
   readonly size: number;
   /** Modification time in nanoseconds since 1970, as a decimal string. */
   readonly mtimeNs: string;

@@ -20,7 +20,8 @@ export interface Ensemble extends Pick<Metrics, 'n' | 'accuracy' | 'loss' | 'ece
 /**
  * The ensemble of models: the mean of their outputs. Each model runs once, whatever is combined (Wortsman et al. 2022,
  * section 3: "Ensemble", "Greedy ensemble").
- * @throws StockpotError
+ * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED for what cannot be read; MISMATCH where model and data do not fit
+ *   together; NONFINITE, OVERFLOW, CHANGED; MEMORY, DEVICE, NATIVE; USAGE; ABORTED
  */
 export async function ensemble(
   models: readonly (string | Checkpoint)[],

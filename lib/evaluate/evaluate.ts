@@ -21,7 +21,8 @@ export interface Evaluation {
 
 /**
  * Evaluates models of one architecture on the same prepared data.
- * @throws StockpotError
+ * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED for what cannot be read; MISMATCH where model and data do not fit
+ *   together; NONFINITE, OVERFLOW, CHANGED; MEMORY, DEVICE, NATIVE; USAGE; ABORTED
  */
 export async function evaluate(
   models: readonly (string | Checkpoint)[],

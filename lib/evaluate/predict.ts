@@ -15,6 +15,7 @@ export interface PredictOptions extends EvaluationOptions {
 export interface Prediction {
   model: string;
   output: string;
+  /** Examples: the file's logits are float32 [n, classes], its labels int32 [n]. */
   n: number;
   classes: number;
   notes: string[];
@@ -24,7 +25,8 @@ export interface Prediction {
  * Writes a model's logits on a data set: a safetensors file with `logits` (f32 [n, classes]) and `labels` (i64 [n]), in
  * the data set's order.
  * @param output a name ending in .safetensors
- * @throws StockpotError
+ * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED for what cannot be read; MISMATCH where model and data do not fit
+ *   together; NONFINITE, OVERFLOW, CHANGED; MEMORY, DEVICE, NATIVE; USAGE; ABORTED
  */
 export async function predict(
   model: string | Checkpoint,

@@ -47,13 +47,17 @@ export interface ProbeOptions
 export interface Probe {
   model: string;
   output: string;
+  /** Examples. */
   n: number;
   classes: number;
+  /** Width of the features: the head's weight is [classes, features]. */
   features: number;
-  /** On the examples that it was fitted to. */
+  /** On the examples that it was fitted to: mean cross-entropy in nats, and accuracy from 0 to 1. */
   loss: number;
   accuracy: number;
+  /** Of L-BFGS. */
   iterations: number;
+  /** Whether the gradient became small enough before they were used up. */
   converged: boolean;
   notes: string[];
 }
@@ -62,7 +66,8 @@ export interface Probe {
  * A head by logistic regression on a model's frozen features ("linear probe", as the paper begins some of its
  * fine-tuning): `classification_head.weight` and `.bias`.
  * @param output a name ending in .safetensors, or a folder
- * @throws StockpotError
+ * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED for what cannot be read; MISMATCH where model and data do not fit
+ *   together; NONFINITE, OVERFLOW, CHANGED; MEMORY, DEVICE, NATIVE; USAGE; ABORTED
  */
 export async function probe(
   model: string | Checkpoint,

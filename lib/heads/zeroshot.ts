@@ -37,6 +37,7 @@ export interface ZeroshotOptions extends RunOptions {
 export interface Zeroshot {
   model: string;
   output: string;
+  /** How many of them: the head's weight is [classes, features]. */
   classes: number;
   templates: number;
   /** Null in a dry run. */
@@ -59,7 +60,8 @@ const CONTEXT = 77;
  * It stands on image features of length 1. Biases are 0.
  * @param model a CLIP (transformers, open_clip), or, with `graph`, an ALIGN
  * @param output a name ending in .safetensors, or a folder
- * @throws StockpotError
+ * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED for what cannot be read; MISMATCH where model and data do not fit
+ *   together; NONFINITE, OVERFLOW, CHANGED; MEMORY, DEVICE, NATIVE; USAGE; ABORTED
  */
 export async function zeroshot(
   model: string | Checkpoint,

@@ -31,7 +31,8 @@ export interface Gradient {
 /**
  * The loss of a mix of the ingredients on labelled data, and its derivatives by the mixing coefficients: one backward
  * pass, and one pass over the ingredients for the dot products, accumulated in float64. For a graph, central differences.
- * @throws StockpotError
+ * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED for what cannot be read; MISMATCH where model and data do not fit
+ *   together; NONFINITE, OVERFLOW, CHANGED; MEMORY, DEVICE, NATIVE; USAGE; ABORTED
  */
 export async function gradient(
   ingredients: readonly (string | Checkpoint)[],

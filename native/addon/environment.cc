@@ -3,10 +3,25 @@
 #include <cstring>
 #include <filesystem>
 
+#include "../stream/trim.h"
+
 namespace stockpot {
+
+// What JavaScript refers to until its garbage is collected, which may be long after the end: the
+// job and what it holds are gone by then.
+struct Environment::Handle {
+  std::shared_ptr<Job> job;
+  uint64_t bytes_read = 0, bytes_written = 0;  // of a job that is over
+
+  void count() {
+    bytes_read = job->bytes_read.load();
+    bytes_written = job->bytes_written.load();
+  }
+};
 
 struct Environment::Running {
   std::shared_ptr<Job> job;
+  std::shared_ptr<Handle> handle;
   std::function<Napi::Value(Napi::Env)> result;
   Napi::Promise::Deferred deferred;
   Napi::ThreadSafeFunction finished;
@@ -65,16 +80,20 @@ Napi::Object to_object(Napi::Env env, const JobError& e) {
 
 Napi::Object Environment::start(Napi::Env env, std::shared_ptr<Job> job,
                                 std::function<Napi::Value(Napi::Env)> result) {
+  const auto handle = std::make_shared<Handle>(Handle{job});
   auto running = std::make_shared<Running>(
-      Running{job, std::move(result), Napi::Promise::Deferred::New(env), {}, {}});
+      Running{job, handle, std::move(result), Napi::Promise::Deferred::New(env), {}, {}});
   running->finished = Napi::ThreadSafeFunction::New(
       env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "stockpot job", 0, 1);
   running_.insert(running);
   running->thread = std::thread([this, running] {
     running->job->run();
+    give_back_memory();
     const auto settle = [this, running](Napi::Env e, Napi::Function) {
       running->thread.join();
       running_.erase(running);
+      running->handle->count();
+      running->handle->job.reset();
       Napi::HandleScope scope(e);
       if (running->job->error().kind == JobError::Kind::kNone) {
         running->deferred.Resolve(running->result(e));
@@ -86,17 +105,20 @@ Napi::Object Environment::start(Napi::Env env, std::shared_ptr<Job> job,
     if (running->finished.BlockingCall(settle) != napi_closing) running->finished.Release();
   });
 
-  Napi::Object handle = Napi::Object::New(env);
-  handle.Set("promise", running->deferred.Promise());
-  handle.Set("abort", Napi::Function::New(env, [job](const Napi::CallbackInfo&) { job->abort(); }));
-  handle.Set("progress",
-             Napi::Function::New(env, [job](const Napi::CallbackInfo& info) -> Napi::Value {
-               Napi::Object o = Napi::Object::New(info.Env());
-               o.Set("bytesRead", static_cast<double>(job->bytes_read.load()));
-               o.Set("bytesWritten", static_cast<double>(job->bytes_written.load()));
-               return o;
-             }));
-  return handle;
+  Napi::Object o = Napi::Object::New(env);
+  o.Set("promise", running->deferred.Promise());
+  o.Set("abort", Napi::Function::New(env, [handle](const Napi::CallbackInfo&) {
+          if (handle->job) handle->job->abort();
+        }));
+  o.Set("progress",
+        Napi::Function::New(env, [handle](const Napi::CallbackInfo& info) -> Napi::Value {
+          if (handle->job) handle->count();
+          Napi::Object progress = Napi::Object::New(info.Env());
+          progress.Set("bytesRead", static_cast<double>(handle->bytes_read));
+          progress.Set("bytesWritten", static_cast<double>(handle->bytes_written));
+          return progress;
+        }));
+  return o;
 }
 
 }  // namespace stockpot

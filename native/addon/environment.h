@@ -30,6 +30,7 @@ class Environment {
   void unguard(const std::string& path) { guarded_.erase(path); }
 
  private:
+  struct Handle;
   struct Running;
   std::set<std::shared_ptr<Running>> running_;
   std::set<std::string> guarded_;

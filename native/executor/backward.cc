@@ -79,7 +79,7 @@ struct Executor::Backward {
 
 void Executor::zero_gradients() {
   for (auto* all : {&gradients_, &input_gradients_}) {
-    for (std::vector<float>& g : *all) std::fill(g.begin(), g.end(), 0.0f);
+    for (Pages<float>& g : *all) std::fill(g.begin(), g.end(), 0.0f);
   }
 }
 

@@ -45,7 +45,7 @@ void Executor::allocate() {
   const ExecutorSizes sizes = executor_sizes(graph_, training_ ? &plan_ : nullptr, batch_, *ops_);
   bytes_ = sizes.bytes(pool_.threads());
   arena_.resize(sizes.arena);
-  const auto make = [](const std::vector<uint64_t>& from, std::vector<std::vector<float>>* to) {
+  const auto make = [](const std::vector<uint64_t>& from, std::vector<Pages<float>>* to) {
     to->resize(from.size());
     for (size_t i = 0; i < from.size(); ++i) (*to)[i].resize(from[i]);
   };

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../kernels/dtype.h"
+#include "../pages.h"
 #include "memory_plan.h"
 #include "network.h"
 #include "pool.h"
@@ -66,8 +67,10 @@ class Executor : public Network {
                        const std::function<bool()>& stop) override;
 
   void zero_gradients() override;
-  std::vector<float> copy_gradient(int32_t weight) override { return gradients_[weight]; }
-  std::vector<float> copy_input_gradient(int32_t input) override { return input_gradients_[input]; }
+  std::vector<float> copy_gradient(int32_t weight) override { return copied(gradients_[weight]); }
+  std::vector<float> copy_input_gradient(int32_t input) override {
+    return copied(input_gradients_[input]);
+  }
   // As the weight is stored, row-major.
   const float* gradient(int32_t weight) const { return gradients_[weight].data(); }
 
@@ -87,6 +90,8 @@ class Executor : public Network {
   uint64_t selected_row(const GraphOp& op, const std::vector<InputData>& inputs, uint64_t example);
   // Blocks of rows and, where there are few, groups of panels, over the threads.
   void multiply(const Gemm& g);
+
+  static std::vector<float> copied(const Pages<float>& x) { return {x.begin(), x.end()}; }
 
   // The backward pass (backward.cc).
   struct Backward;
@@ -111,16 +116,16 @@ class Executor : public Network {
   const NetworkOps* ops_;
   Pool pool_;
   const std::vector<uint64_t>* offsets_;  // of the values, in the pass at hand
-  std::vector<float> arena_;
-  std::vector<std::vector<float>> weights_;
-  std::vector<uint8_t> packed_;              // per weight: how_packed
-  std::vector<std::vector<float>> scratch_;  // per thread, for attention
-  std::vector<float> shared_packed_;         // similarity's input, packed
+  Pages<float> arena_;
+  std::vector<Pages<float>> weights_;
+  std::vector<uint8_t> packed_;        // per weight: how_packed
+  std::vector<Pages<float>> scratch_;  // per thread, for attention
+  Pages<float> shared_packed_;         // similarity's input, packed
 
   uint32_t ran_ = 0;  // examples of the run that backward() may follow
-  std::vector<std::vector<float>> gradients_, input_gradients_;
-  std::vector<float> partial_;              // sums over blocks of rows
-  std::vector<float> packed_a_, packed_b_;  // operands of products
+  std::vector<Pages<float>> gradients_, input_gradients_;
+  Pages<float> partial_;              // sums over blocks of rows
+  Pages<float> packed_a_, packed_b_;  // operands of products
 };
 
 }  // namespace stockpot

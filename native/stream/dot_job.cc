@@ -25,7 +25,7 @@ void DotJob::work() {
   if (lease.threads() == 0) return;
   parallel(lease.threads(), [this](uint32_t) {
     SourceReader reader(plan_.files);
-    std::vector<uint8_t> buffer(kBlock * sizeof(double));
+    Pages<uint8_t> buffer(kBlock * sizeof(double));
     for (size_t index; (index = next_.fetch_add(1)) < blocks_.size() && !stopping();)
       compute(reader, buffer, index);
   });
@@ -35,7 +35,7 @@ void DotJob::work() {
   }
 }
 
-void DotJob::compute(SourceReader& reader, std::vector<uint8_t>& buffer, size_t index) {
+void DotJob::compute(SourceReader& reader, Pages<uint8_t>& buffer, size_t index) {
   const Block& block = blocks_[index];
   const uint64_t n = std::min(kBlock, plan_.elements[block.segment] - block.first);
   const float* vector = plan_.vectors[block.segment] + block.first;

@@ -41,7 +41,7 @@ class DotJob : public Job {
     uint32_t segment;
     uint64_t first;
   };
-  void compute(SourceReader& reader, std::vector<uint8_t>& buffer, size_t index);
+  void compute(SourceReader& reader, Pages<uint8_t>& buffer, size_t index);
 
   DotPlan plan_;
   std::vector<Block> blocks_;

@@ -41,10 +41,10 @@ struct GramJob::Worker {
     vectors = room.data() + (64 - address % 64) % 64 / sizeof(double);
   }
   SourceReader reader;
-  std::vector<std::vector<uint8_t>> raw;
+  std::vector<Pages<uint8_t>> raw;
   std::vector<const uint8_t*> inputs;
   std::vector<DType> dtypes;
-  std::vector<double> room;
+  Pages<double> room;
   double* vectors;
   std::vector<double> products;
 };

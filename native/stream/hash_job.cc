@@ -18,7 +18,7 @@ void HashJob::work() {
   if (lease.threads() == 0) return;
   parallel(lease.threads(), [this](uint32_t) {
     SourceReader reader(plan_.files);
-    std::vector<uint8_t> buffer(kBuffer);
+    Pages<uint8_t> buffer(kBuffer);
     for (;;) {
       const size_t index = next_.fetch_add(1);
       if (index >= plan_.sources.size() || stopping()) return;
@@ -27,7 +27,7 @@ void HashJob::work() {
   });
 }
 
-void HashJob::hash_one(SourceReader& reader, std::vector<uint8_t>& buffer, size_t index) {
+void HashJob::hash_one(SourceReader& reader, Pages<uint8_t>& buffer, size_t index) {
   const Source& source = plan_.sources[index];
   const uint64_t elements = plan_.elements[index];
   const size_t item = byte_size(source.dtype);

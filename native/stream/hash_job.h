@@ -27,7 +27,7 @@ class HashJob : public Job {
   void work() override;
 
  private:
-  void hash_one(SourceReader& reader, std::vector<uint8_t>& buffer, size_t index);
+  void hash_one(SourceReader& reader, Pages<uint8_t>& buffer, size_t index);
 
   HashPlan plan_;
   std::vector<std::string> hashes_;

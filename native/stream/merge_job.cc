@@ -126,6 +126,7 @@ void MergeJob::work() {
     changed_.notify_all();
   }
   for (std::thread& t : prefetchers) t.join();
+  slots_ = {};  // before what they count as is given back
   for (const auto& entry : found_) findings_.push_back(entry.second);
 }
 
@@ -135,7 +136,7 @@ void MergeJob::hash_prefixes() {
     if (plan_.hash_prefix[f] < 0) continue;
     hashes_inputs_ = true;
     input_hashes_.start(f);
-    std::vector<uint8_t> bytes(static_cast<size_t>(plan_.hash_prefix[f]));
+    Pages<uint8_t> bytes(static_cast<size_t>(plan_.hash_prefix[f]));
     bool waited = false;
     const int error = read_at(plan_.files[f], 0, bytes.data(), bytes.size(), false, &waited);
     if (error) {
@@ -229,7 +230,7 @@ void MergeJob::compute_piece(Worker& w, const Piece& piece, uint8_t* out) {
         w.inputs[j] = source.held + first * byte_size(source.dtype);
         continue;
       }
-      std::vector<uint8_t>& buffer = w.blocks[static_cast<size_t>(w.positions[j])];
+      Pages<uint8_t>& buffer = w.blocks[static_cast<size_t>(w.positions[j])];
       if (buffer.size() < block_bytes_) buffer.resize(block_bytes_);
       const int error = w.reader.read(source, first, n, buffer.data());
       if (error) return read_failed(error, source, piece.segment);
@@ -299,7 +300,7 @@ bool MergeJob::emit(uint32_t output, const uint8_t* data, size_t bytes, const Ch
       start_writing(fd, from, end / kWriteBehind * kWriteBehind - from);
     }
   } else if (plan_.sink == SinkKind::kCompare) {
-    std::vector<uint8_t> found(bytes);
+    Pages<uint8_t> found(bytes);
     bool waited = false;
     error = read_at(fd, *offset, found.data(), bytes, false, &waited);
     if (!error && std::memcmp(found.data(), data, bytes) != 0 && chunk)

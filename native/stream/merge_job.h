@@ -43,7 +43,7 @@ class MergeJob : public Job {
     size_t bytes;
   };
   struct Slot {
-    std::vector<uint8_t> data;
+    Pages<uint8_t> data;
     const uint8_t* bytes = nullptr;  // the result: of data, or memory of whoever computes
     bool full = false;
   };
@@ -51,8 +51,8 @@ class MergeJob : public Job {
   struct Worker {
     explicit Worker(const std::vector<int>& files) : reader(files) {}
     SourceReader reader;
-    std::vector<std::vector<uint8_t>> blocks;  // k
-    std::vector<const uint8_t*> inputs;        // of those that take part
+    std::vector<Pages<uint8_t>> blocks;  // k
+    std::vector<const uint8_t*> inputs;  // of those that take part
     std::vector<DType> dtypes;
     std::vector<double> weights;
     std::vector<int32_t> positions;

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "../kernels/dtype.h"
+#include "../pages.h"
 
 namespace stockpot {
 
@@ -44,7 +45,7 @@ class SourceReader {
   int read_bytes(const Source& source, uint64_t offset, uint8_t* to, size_t bytes);
 
   const std::vector<int>& files_;
-  std::vector<uint8_t> run_;
+  Pages<uint8_t> run_;
   bool waited_ = false;
 };
 

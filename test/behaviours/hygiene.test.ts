@@ -171,4 +171,20 @@ describe('memory', () => {
     expect(slope, parts.map((p) => p.toFixed(1)).join(' ')).toBeLessThan(2);
     expect(await listing(folder)).toEqual(['soup.safetensors']);
   }, 400_000);
+
+  it('of buffers is given back when a job is over, before any garbage is collected', async () => {
+    // Each job's ring has ten chunks of a megabyte.
+    const script = `
+      const rss = () => process.memoryUsage.rss() / 2 ** 20;
+      const jobs = (n) => Promise.all(Array.from({ length: n }, () =>
+        stockpot.diff(job.large[0], job.large[1], { threads: 4, memory: 256 * 2 ** 20 })));
+      await jobs(1);
+      const before = rss();
+      await jobs(4);
+      await jobs(4);
+      console.log(JSON.stringify({ grown: rss() - before, held: stockpot.memoryHeld() }));`;
+    const { grown, held } = await said(script, {});
+    expect(held).toEqual({ buffers: 0, networks: 0 });
+    expect(grown).toBeLessThan(25);
+  }, 400_000);
 });

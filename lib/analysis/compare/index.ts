@@ -26,7 +26,8 @@ export { type ComparisonPlan, planComparison } from './plan.js';
  * Compares what can be made of fine-tuned models: each alone, soups by every recipe, ensembles; on held-out, test and
  * shifted data, with intervals (Wortsman et al. 2022, tables 3 and 4, figures 1, 4 and B.1). Recipes look at the held-out
  * set alone. Each model runs once on each set; ensembles and temperatures use the same logits.
- * @throws StockpotError
+ * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED for what cannot be read; MISMATCH where model and data do not fit
+ *   together; NONFINITE, OVERFLOW, CHANGED; MEMORY, DEVICE, NATIVE; USAGE; ABORTED
  */
 export async function compare(
   ingredients: readonly (string | Checkpoint)[],

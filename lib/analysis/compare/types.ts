@@ -89,6 +89,7 @@ export interface MethodResult {
 
 /** Accuracies with the first n ingredients, best on held-out first. */
 export interface CurvePoint {
+  /** Number of models. */
   n: number;
   /** By name of the set; and `shiftMean` where there are shifted ones. */
   uniform: Record<string, Interval>;

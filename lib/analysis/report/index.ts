@@ -40,6 +40,7 @@ export interface Report {
   files: string[];
   /** Names of the figures. */
   figures: string[];
+  /** Of all files together. */
   bytes: number;
   notes: string[];
 }
@@ -49,7 +50,7 @@ export interface Report {
  * pictures (svg).
  * @param inputs runs (JSON that `compare` and other analyses wrote; several are put together), or one soup
  * @param output a file; for csv and svg without `figure`, a folder with a file a figure
- * @throws StockpotError
+ * @throws StockpotError NOT_FOUND, IO, FORMAT for runs and soups that cannot be read; OUTPUT, NO_SPACE; USAGE; ABORTED
  */
 export async function report(
   inputs: string | readonly string[],
