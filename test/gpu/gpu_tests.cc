@@ -98,8 +98,8 @@ void means(Device& d, const std::vector<MeanCase>& cases) {
         "report: " + p.c.text());
   }
   // The same plan with other weights: those of a power of two, so that zero weights show.
-  if (weights.empty()) return;
-  std::vector<double> zeros(weights.size(), 0.0);
+  if (tables.weights.empty()) return;
+  const std::vector<double> zeros(tables.weights.size(), 0.0);
   plan.run(zeros.data(), STOCKPOT_COMPUTE);
   d.synchronize();
   for (size_t i = 0; i < all.size(); ++i) {
