@@ -37,7 +37,7 @@ constexpr uint32_t kMostBuckets = 512;
 constexpr bool has_table_room(Number n, uint32_t width) {
   return n == Number::kF32 || width <= 192;
 }
-inline bool table_shared(const Attention& a) {
+STOCKPOT_HD inline bool table_shared(const Attention& a) {
   return a.buckets <= kMostBuckets && has_table_room(a.number, a.width);
 }
 constexpr size_t table_bytes(uint32_t buckets) { return size_t{4} * kTableWarps * buckets; }
