@@ -39,9 +39,10 @@ export async function openDataSet(
   path: string | readonly string[],
   options: DataOptions = {},
 ): Promise<DataSet> {
-  const paths = (typeof path === 'string' ? [path] : path).flatMap(expandBraces);
-  if (paths.length === 0 || paths.includes(''))
+  const given: readonly unknown[] = Array.isArray(path) ? path : [path];
+  if (given.length === 0 || !given.every((p) => typeof p === 'string' && p !== ''))
     throw new StockpotError('USAGE', 'expected the path of a data set');
+  const paths = (given as string[]).flatMap(expandBraces);
   const data = await openByKind(paths, options);
   try {
     if (options.numClasses !== undefined) checkLabels(data, options.numClasses);

@@ -15,9 +15,9 @@ export interface Candidate {
   readonly ingredients: readonly Checkpoint[];
   /** Positions of the ingredients that are in it, rising. */
   readonly members: readonly number[];
-  /** One an ingredient; 0 for those that are not members. */
+  /** One an ingredient; 0 for those that are not members. Of a soup with a `mixture` the mean, where it is learned. */
   readonly weights: readonly number[];
-  /** Weights by group of tensors, in place of `weights`. */
+  /** Weights by group of tensors, which then count in place of `weights`. */
   readonly mixture?: GroupWeights;
   /** The type that it is rounded to (`SoupOptions.dtype`). */
   readonly dtype?: OutputDType;

@@ -15,7 +15,7 @@ import {
   wholeEvaluator,
 } from '../evaluate/evaluator.js';
 import type { Metrics } from '../evaluate/metrics.js';
-import { type Grouping, type GroupWeights, groupTensors } from '../merge/groups.js';
+import { type Grouping, type GroupWeights, groupTensors, meanWeights } from '../merge/groups.js';
 import type { Matched } from '../merge/match.js';
 import type { RunOptions } from '../progress.js';
 import type { SoupOptions } from '../soup/soup.js';
@@ -126,6 +126,8 @@ class Differences implements OpenObjective {
   private readonly grouping: Grouping;
   /** Groups that hold a weight; the others have no derivative. */
   private readonly moving: ReadonlySet<number>;
+  /** Tensors that are mixed, but do not move with the weights. */
+  private readonly hasBuffers: boolean;
 
   constructor(
     evaluator: Evaluator,
@@ -142,6 +144,7 @@ class Differences implements OpenObjective {
     this.labels = (this.examples ?? this.whole)?.labels ?? new Int32Array(1);
     this.count = this.examples ? this.labels.length : 1;
     this.moving = new Set(matched.filter(isWeight).map((m) => grouping.indexOf(m.name)));
+    this.hasBuffers = matched.some((m) => BUFFER.test(m.name));
     if (this.whole) this.metrics = (mix, { signal }) => this.wholeMetrics(mix, signal);
   }
 
@@ -225,7 +228,10 @@ class Differences implements OpenObjective {
   private candidate(mix: Mix, moved: Moved | undefined): Candidate {
     const dtype = moved ? ('f32' as const) : this.options.dtype;
     const weights = this.weightsOf(mix, moved);
-    return makeCandidate('learned', this.checkpoints, weights, { ...this.options, dtype });
+    const soup = makeCandidate('learned', this.checkpoints, weights, { ...this.options, dtype });
+    if (!('by' in weights)) return soup;
+    // For functions that look at weights only.
+    return { ...soup, weights: meanWeights(this.single, weights.alpha, this.checkpoints.length) };
   }
 
   private async measure(
@@ -248,7 +254,8 @@ class Differences implements OpenObjective {
 
   /** Weights by tensor, so that buffers may have others than the rest of their group. */
   private weightsOf(mix: Mix, moved: Moved | undefined): GroupWeights | number[] {
-    if (!moved && this.grouping.by === 'model') return [...(mix.alpha[0] as Float64Array)];
+    if (this.grouping.by === 'model' && !(moved && this.hasBuffers))
+      return [...(moved?.row ?? (mix.alpha[0] as Float64Array))];
     const alpha: Record<string, number[]> = {};
     for (const m of this.matched) {
       const g = this.grouping.indexOf(m.name);

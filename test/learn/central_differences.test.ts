@@ -178,4 +178,24 @@ describe('a function that gives only a loss', () => {
     expect(made.metrics?.loss).toBeLessThan(made.loss[0] as number);
     expect(made.accuracy).toBeNull();
   });
+
+  it.for(['model', 'tensor'] as const)(
+    'by %s: weights are told at every step, for functions that look at nothing else',
+    async (by) => {
+      const { checkpoints } = await example();
+      const target = [0.5, 0.3, 0.2];
+      const evaluator: EvaluatorFunction = ({ weights }) => ({
+        loss: target.reduce((sum, t, i) => sum + ((weights[i] as number) - t) ** 2, 0),
+      });
+      const made = await learned(checkpoints, at(`by-${by}.safetensors`), {
+        ...{ evaluator, by, steps: 60, lr: 0.05, temperature: false },
+      });
+      expect(made.loss[0]).toBeCloseTo(0.0467, 4);
+      expect(made.loss.at(-1)).toBeLessThan(1e-3);
+      const searched = await learned(checkpoints, at(`searched-by-${by}.safetensors`), {
+        ...{ evaluator, by, optimizer: 'cma', metric: 'loss', steps: 20, temperature: false },
+      });
+      expect(searched.metrics?.loss).toBeLessThan(0.02);
+    },
+  );
 });

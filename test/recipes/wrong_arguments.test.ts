@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type UniformOptions, uniform } from '../../lib/index.js';
+import { evaluate, type UniformOptions, uniform } from '../../lib/index.js';
 import { failure } from '../helpers/errors.js';
 import { listing, useFolder } from '../helpers/folder.js';
 import { putTensors, tensor } from '../helpers/safetensors.js';
@@ -22,6 +22,8 @@ describe('what callers without types may give', () => {
     expect(await wrong([path], at('x'), { dtype: 'f64' })).toContain('keep, f32, f16, bf16');
     expect(await wrong([path], at('x'), { include: 'w' })).toContain('a list of globs');
     expect(await wrong([path], at('x'), { weights: [undefined] })).toContain('received undefined');
+    for (const data of [undefined, '', [], [5]])
+      await failure(evaluate([path], { data } as { data: string }), 'USAGE');
     expect(await listing(at())).toEqual(['one.safetensors']);
   });
 });

@@ -21,7 +21,7 @@ import {
 import { Evaluations } from '../../evaluate/resume.js';
 import { CmaEs } from '../../learn/cma.js';
 import { coefficients, type Parametrisation, startOf } from '../../learn/parametrisation.js';
-import type { Grouping } from '../../merge/groups.js';
+import { type Grouping, meanWeights } from '../../merge/groups.js';
 import type { RunOptions } from '../../progress.js';
 import type { SoupOptions } from '../../soup/soup.js';
 import { version } from '../../version.js';
@@ -121,13 +121,10 @@ async function evaluation(
               grouping.names.map((n, g) => [n, [...(alpha[g] as Float64Array)]]),
             ),
           };
-    return judge(
-      evaluator,
-      makeCandidate('learned', checkpoints, weights, options),
-      metric,
-      beta,
-      options,
-    );
+    const soup = makeCandidate('learned', checkpoints, weights, options);
+    // For functions that look at weights only.
+    const mean = 'by' in weights && meanWeights(grouping, weights.alpha, checkpoints.length);
+    return judge(evaluator, mean ? { ...soup, weights: mean } : soup, metric, beta, options);
   };
   if (resume === undefined)
     return async (alpha, beta) => ({ alpha, beta, ...(await run(alpha, beta)) });
