@@ -44,7 +44,7 @@ const NO_WEIGHTS: readonly number[] = [];
 
 /**
  * How two checkpoints differ, tensor by tensor, in one streamed pass.
- * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED, CHANGED; USAGE for a device; ABORTED
+ * @throws StockpotError NOT_FOUND, IO, FORMAT, UNSUPPORTED, CHANGED; DEVICE for one that is named; ABORTED
  */
 export async function diff(
   a: string | Checkpoint,

@@ -7,6 +7,15 @@
 #include <new>
 #include <vector>
 
+// AddressSanitizer looks after what operator new gives only.
+#if defined(__SANITIZE_ADDRESS__)
+#define STOCKPOT_WATCHED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define STOCKPOT_WATCHED 1
+#endif
+#endif
+
 namespace stockpot {
 
 // An allocator that asks the system for larger blocks itself. malloc would keep them: glibc takes
@@ -15,7 +24,11 @@ namespace stockpot {
 template <class T>
 struct PageAllocator {
   using value_type = T;
+#if defined(STOCKPOT_WATCHED)
+  static constexpr size_t kLarge = std::numeric_limits<size_t>::max();
+#else
   static constexpr size_t kLarge = 64 << 10;  // bytes
+#endif
 
   PageAllocator() = default;
   template <class U>

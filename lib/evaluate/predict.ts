@@ -15,7 +15,7 @@ export interface PredictOptions extends EvaluationOptions {
 export interface Prediction {
   model: string;
   output: string;
-  /** Examples: the file's logits are float32 [n, classes], its labels int32 [n]. */
+  /** Examples: the file's logits are float32 [n, classes], its labels int64 [n]. */
   n: number;
   classes: number;
   notes: string[];

@@ -1,19 +1,18 @@
 // The queue: which jobs there are, which of them run, and what becomes of them.
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StockpotError } from 'stockpot';
 import { EventLog } from './events.js';
+import { isOver, newJob, now, showJob } from './job.js';
 import { writeWhole } from './journal.js';
 import { describeError, Refusal } from './problem.js';
+import { Turns } from './turns.js';
 
 /** Requests that are checked at the same time: each reads headers of all its ingredients. */
 const CHECKS = 2;
 /** Milliseconds between two events of progress. */
 const TICK = 250;
-
-const isOver = (state) => state === 'done' || state === 'failed' || state === 'cancelled';
-const now = () => new Date().toISOString();
 
 export class Jobs {
   /** By id, in the order of their submission: what the journal has, and `live`. */
@@ -21,10 +20,9 @@ export class Jobs {
   /** Jobs by idempotency key; promises while they are submitted. */
   #keys = new Map();
   #running = new Map();
-  /** Requests that are no jobs yet; of them, those that are being checked, and those that wait for it. */
+  /** Requests that are no jobs yet: they are being checked, or wait for it. */
   #checking = 0;
-  #checks = 0;
-  #turns = [];
+  #checks = new Turns(CHECKS);
   #sequence = 0;
   #timer;
   draining = false;
@@ -49,7 +47,7 @@ export class Jobs {
     for (const job of await this.journal.open(this.log)) {
       this.#sequence = Math.max(this.#sequence, job.sequence);
       this.#add(job);
-      if (isOver(job.state)) {
+      if (isOver(job)) {
         job.live.events.end();
         continue;
       }
@@ -140,26 +138,8 @@ export class Jobs {
       });
     this.#checking++;
     try {
-      await this.#inTurn(() => this.kitchen.check(request));
-      const job = {
-        version: 1,
-        id: randomUUID(),
-        sequence: ++this.#sequence,
-        state: 'queued',
-        request,
-        digest,
-        key,
-        created: now(),
-        started: null,
-        finished: null,
-        starts: 0,
-        crashes: 0,
-        alone: false,
-        cancel: false,
-        sha256: null,
-        files: [],
-        error: null,
-      };
+      await this.#checks.run(() => this.kitchen.check(request));
+      const job = newJob(request, digest, key, ++this.#sequence);
       await this.journal.write(job).catch(async (e) => {
         // Not taken: nothing stays.
         await this.journal.remove(job.id).catch(() => {});
@@ -171,18 +151,6 @@ export class Jobs {
       return job;
     } finally {
       this.#checking--;
-    }
-  }
-
-  async #inTurn(check) {
-    if (this.#checks < CHECKS) this.#checks++;
-    else await new Promise((resolve) => this.#turns.push(resolve));
-    try {
-      return await check();
-    } finally {
-      const next = this.#turns.shift();
-      if (next) next();
-      else this.#checks--;
     }
   }
 
@@ -292,36 +260,18 @@ export class Jobs {
 
   /** The event that says how a job is. */
   eventOf(job) {
-    return { event: isOver(job.state) ? 'end' : 'state', data: JSON.stringify(this.show(job)) };
+    return { event: isOver(job) ? 'end' : 'state', data: JSON.stringify(this.show(job)) };
   }
 
   /** As the API shows it. */
   show(job) {
-    const { id, state, request, created, started, finished, starts, sha256, files, error, live } =
-      job;
-    const expires = finished && new Date(Date.parse(finished) + this.settings.ttl).toISOString();
-    const { progress, step } = live;
-    return {
-      id,
-      state,
-      request,
-      created,
-      started,
-      finished,
-      expires,
-      starts,
-      progress,
-      step,
-      sha256,
-      files,
-      error,
-    };
+    return showJob(job, this.settings.ttl);
   }
 
   /** Resolves when the job is over, however it went. @throws Refusal 409 where it was over before */
   async cancel(id) {
     const job = this.get(id);
-    if (isOver(job.state)) {
+    if (isOver(job)) {
       if (job.state === 'cancelled') return job;
       throw new Refusal(409, 'OVER', `the job is ${job.state} already`);
     }
@@ -339,7 +289,7 @@ export class Jobs {
   /** Removes a job and its files; one that is not over is cancelled. */
   async remove(id) {
     const job = this.get(id);
-    if (!isOver(job.state)) await this.cancel(id);
+    if (!isOver(job)) await this.cancel(id);
     // Two at the same time: the first does it.
     if (!this.#jobs.delete(id)) return;
     if (job.key !== null) this.#keys.delete(job.key);
@@ -351,11 +301,11 @@ export class Jobs {
   async expire() {
     const oldest = Date.now() - this.settings.ttl;
     for (const job of [...this.#jobs.values()])
-      if (isOver(job.state) && Date.parse(job.finished) <= oldest) await this.#drop(job);
+      if (isOver(job) && Date.parse(job.finished) <= oldest) await this.#drop(job);
   }
 
   async #removeSurplus() {
-    const over = [...this.#jobs.values()].filter((j) => isOver(j.state));
+    const over = [...this.#jobs.values()].filter((j) => isOver(j));
     for (const job of over.slice(0, Math.max(0, over.length - this.settings.keep)))
       await this.#drop(job);
   }

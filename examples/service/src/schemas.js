@@ -1,9 +1,11 @@
 // The API's data, as JSON Schema: what requests are checked against, and what openapi.json says.
-const paths = { type: 'string', minLength: 1, maxLength: 4096, pattern: '^/' };
+/** A string that is not empty, and what else is said of it. */
+const text = (maxLength, more) => ({ type: 'string', minLength: 1, maxLength, ...more });
+const paths = text(4096, { pattern: '^/' });
 const globs = {
   type: 'array',
   maxItems: 100,
-  items: { type: 'string', minLength: 1, maxLength: 500 },
+  items: text(500),
 };
 const nullable = (type) => ({ type: [type, 'null'] });
 
@@ -15,12 +17,7 @@ const soup = {
   },
   include: globs,
   exclude: globs,
-  key: {
-    type: 'string',
-    minLength: 1,
-    maxLength: 500,
-    description: 'The dict inside wrapped PyTorch checkpoints.',
-  },
+  key: text(500, { description: 'The dict inside wrapped PyTorch checkpoints.' }),
   like: {
     ...paths,
     description:
@@ -54,10 +51,7 @@ const heldOut = {
     type: 'object',
     additionalProperties: false,
     properties: Object.fromEntries(
-      ['text', 'pair', 'label', 'image'].map((name) => [
-        name,
-        { type: 'string', minLength: 1, maxLength: 500 },
-      ]),
+      ['text', 'pair', 'label', 'image'].map((name) => [name, text(500)]),
     ),
   },
   skipBad: { type: 'boolean', description: 'Leave out examples that cannot be read.' },
@@ -142,6 +136,11 @@ const error = {
 };
 
 const time = { type: 'string', format: 'date-time' };
+const timeOrNull = (description) => ({
+  ...time,
+  ...nullable('string'),
+  ...(description && { description }),
+});
 
 const definitions = {
   Problem: {
@@ -190,13 +189,9 @@ const definitions = {
       state: { enum: STATES },
       request: { type: 'object', description: 'As it was given.' },
       created: time,
-      started: { ...time, type: ['string', 'null'], description: 'Of the last start.' },
-      finished: { ...time, type: ['string', 'null'] },
-      expires: {
-        ...time,
-        type: ['string', 'null'],
-        description: 'When the job and its files are removed.',
-      },
+      started: timeOrNull('Of the last start.'),
+      finished: timeOrNull(),
+      expires: timeOrNull('When the job and its files are removed.'),
       starts: {
         type: 'integer',
         description: 'How often it was started; more than once after a restart of the service.',
