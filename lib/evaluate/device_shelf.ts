@@ -6,6 +6,15 @@ import { planResidency, STREAMING } from '../merge/residency.js';
 import type { DeviceHandle } from '../native.js';
 import type { RunOptions } from '../progress.js';
 
+const bytesOf = (its: readonly TensorEntry[]): number => its.reduce((n, e) => n + heldBytes(e), 0);
+
+/** Bytes that must be left for ingredients: for all of them, or to stream them. */
+export const leastForIngredients = (entries: readonly (readonly TensorEntry[])[]): number =>
+  Math.min(
+    STREAMING,
+    entries.reduce((n, its) => n + bytesOf(its), 0),
+  );
+
 /**
  * Ingredients on a device between the mixes that are made of them: as many as fit, each read when it is first needed; the
  * others are streamed in every pass.
@@ -31,7 +40,7 @@ export class DeviceShelf {
     device: DeviceHandle,
     room: number,
   ): Promise<DeviceShelf> {
-    const sizes = entries.map((its) => its.reduce((n, e) => n + heldBytes(e), 0));
+    const sizes = entries.map(bytesOf);
     const none = { soup: 0, gradient: 0, activations: 0 };
     const { resident } = planResidency(sizes, { ...none, ring: STREAMING }, room);
     const files = await OpenSources.open(checkpoints);
