@@ -68,6 +68,10 @@ export class NativeEvaluator implements GradientEvaluator {
     return this.session.numClasses;
   }
 
+  expect(ingredients: readonly number[]): readonly number[] {
+    return this.session.expect(ingredients);
+  }
+
   async *batches(
     soup: Candidate,
     order: Int32Array,

@@ -55,6 +55,7 @@ export class Session {
   private readonly all: number[];
   private made: NativeNetwork | undefined;
   private shelf: DeviceShelf | undefined;
+  private expected: readonly number[] = [];
   /** The data for networks on a device. */
   readonly feed: DeviceFeed | undefined;
 
@@ -221,6 +222,18 @@ export class Session {
     const run = this.until(signal);
     const sources = await this.onDevice(tensors, run);
     await this.network.load(this.checkpoints, tensors, { ...run, ...allow, sources });
+    this.shelf?.readAhead(this.expected, this.until(undefined));
+  }
+
+  /**
+   * Says which ingredients the mixes after the next one bring: where they stay on a device, the first of them is read
+   * while the next mix is evaluated. None: what is being read is left.
+   * @returns those that do not stay there
+   */
+  expect(ingredients: readonly number[]): readonly number[] {
+    this.expected = ingredients;
+    if (ingredients.length === 0) this.shelf?.stopReading();
+    return ingredients.filter((i) => !this.shelf?.keeps(i));
   }
 
   /**

@@ -163,18 +163,32 @@ describe('texts', () => {
 
 describe('what does not go well', () => {
   it('a device too small for it takes every batch as before', async () => {
-    const all = await copied(() => evaluate(digits, { data, device: 'cuda', batchSize: 3 }));
+    const n = 400;
+    const values = Array.from({ length: n * IMAGE }, (_, i) => Math.sin(i));
+    const file = await putTensors(at('many.safetensors'), [
+      tensor('pixel_values', 'F32', [n, 3, 8, 8], values),
+      tensor('labels', 'I64', [n], 0),
+    ]);
+    const run = async () => {
+      const session = await Session.open(digits, { data: file, device: 'cuda', batchSize: 2 });
+      const before = session.engine.available();
+      await session.load([0, 1]);
+      const used = before - session.engine.available();
+      const logits = await session.logits([3, 399, 0]);
+      await session.close();
+      return { used, logits };
+    };
     const create = vi.spyOn(native(), 'createSet');
-    // Down to where the network fits, and nothing beside it.
-    let without: typeof all | undefined;
-    for (let memory = 2_000_000; !without; memory *= 0.95) {
-      process.env.EMULATOR_MEMORY = String(Math.floor(memory));
-      create.mockClear();
-      const found = await copied(() => evaluate(digits, { data, device: 'cuda', batchSize: 3 }));
-      if (create.mock.calls.length === 0) without = found;
-    }
-    expect(without.result).toEqual(all.result);
-    expect(without.bytes).toBeGreaterThan(all.bytes);
+    const large = await copied(run);
+    expect(create).toHaveBeenCalledOnce();
+    // Of a device, `available` leaves a part alone.
+    process.env.EMULATOR_MEMORY = String(
+      Math.floor((large.result.used - n * IMAGE * 2) / 0.95 ** 2),
+    );
+    const small = await copied(run);
+    expect(create).toHaveBeenCalledOnce();
+    expect(small.result.logits).toEqual(large.result.logits);
+    expect(large.bytes - small.bytes).toBe((n - 3) * IMAGE * 4);
   });
 
   it('an image that goes away is named, and the device is let go', async () => {
