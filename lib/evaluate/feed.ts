@@ -15,9 +15,7 @@ import { onDevice } from './engine.js';
 export type Inputs = Record<string, NetworkInput>;
 
 /** What a network of ours takes its examples from: a data set, or a copy of it on a device. */
-export interface Feed extends Pick<DataSet, 'labels' | 'shared' | 'tokens'> {
-  /** For messages. */
-  readonly path?: string;
+export interface Feed extends Pick<DataSet, 'path' | 'labels' | 'shared' | 'tokens'> {
   /** As `DataSet.batch`. */
   batch(indices: ArrayLike<number>, length?: number, signal?: AbortSignal): Promise<Inputs>;
 }

@@ -71,13 +71,7 @@ class Runner {
   }
 
   /** Runs `n` examples; `inputs` by name. */
-  async run(
-    inputs: Inputs,
-    n: number,
-    out: Float32Array,
-    run: RunOptions,
-    data?: string,
-  ) {
+  async run(inputs: Inputs, n: number, out: Float32Array, run: RunOptions, data?: string) {
     const arrays = this.graph.inputs.map((i) => {
       const data = inputs[i.name];
       if (!data)
@@ -215,7 +209,7 @@ export class NativeNetwork implements RunnableNetwork {
 
   /** Logits [indices.length, classes] of these examples, in this order. */
   async logits(
-    data: Omit<Feed, 'labels'>,
+    data: Pick<Feed, 'batch' | 'shared' | 'tokens'> & { path?: string },
     indices: ArrayLike<number>,
     run: RunOptions = {},
   ): Promise<Float32Array> {
@@ -252,7 +246,10 @@ export class NativeNetwork implements RunnableNetwork {
   }
 
   /** The classes' features, made once for each set of weights. */
-  private async classFeatures(data: Pick<Feed, 'shared' | 'path'>, run: RunOptions): Promise<Inputs> {
+  private async classFeatures(
+    data: Pick<Feed, 'shared'> & { path?: string },
+    run: RunOptions,
+  ): Promise<Inputs> {
     const { classes } = this;
     if (!classes) return {};
     const features = this.features ?? this.makeFeatures(classes, data, run);
@@ -267,7 +264,7 @@ export class NativeNetwork implements RunnableNetwork {
 
   private async makeFeatures(
     classes: Runner,
-    data: Pick<Feed, 'shared' | 'path'>,
+    data: Pick<Feed, 'shared'> & { path?: string },
     run: RunOptions,
   ): Promise<Float32Array> {
     const inputs = Object.fromEntries(
