@@ -145,6 +145,24 @@ export type NetworkHandle = { readonly __network: unique symbol };
 /** A GPU that networks run on and ingredients are held on; closed by `closeDevice`, or when nothing refers to it. */
 export type DeviceHandle = { readonly __device: unique symbol };
 
+/** Examples that stay on a GPU; freed by `freeSet`, or when it is no longer referenced. */
+export type SetHandle = { readonly __set: unique symbol };
+
+/** A table of a set: an input of a network, a row an example. */
+export interface SetTable {
+  rowBytes: number;
+  /** int32; else float32. */
+  integers: boolean;
+  /** Rows are bytes, which stand for these: float32 [channels, 256]. */
+  values?: Float32Array;
+}
+
+/** An input of a batch: its values, or rows of a table of a set, or their first columns. */
+export type NetworkInput =
+  | Float32Array
+  | Int32Array
+  | { set: SetHandle; table: number; rows: Int32Array };
+
 /** Memory that tensors are held in between passes; freed by `releaseHeld`, or when it is no longer referenced. */
 export type HeldHandle = { readonly __held: unique symbol };
 
@@ -188,7 +206,7 @@ export interface Addon {
    */
   backward(
     network: NetworkHandle,
-    inputs: (Float32Array | Int32Array)[],
+    inputs: NetworkInput[],
     batch: number,
     dout: Float32Array,
     fresh: boolean,
@@ -213,6 +231,15 @@ export interface Addon {
   closeDevice(device: DeviceHandle): void;
   /** Bytes that are free. */
   deviceMemory(device: DeviceHandle): number;
+  /** Null where the GPU's library has no sets. Throws as `createNetwork`. */
+  createSet(device: DeviceHandle, rows: number, tables: SetTable[]): SetHandle | null;
+  /** Copies the next rows of each table there. */
+  fillSet(
+    set: SetHandle,
+    rows: number,
+    data: (Uint8Array | Float32Array | Int32Array)[],
+  ): NativeJob<void>;
+  freeSet(set: SetHandle): void;
   createHeld(bytes: number, device?: DeviceHandle): HeldHandle;
   releaseHeld(block: HeldHandle): void;
   /** Reads sources into a held block, each to its `blockOffset`, row-major. Resolves with the bytes read. */
@@ -226,10 +253,13 @@ export interface Addon {
       blockOffset: Float64Array;
     },
   ): NativeJob<number>;
-  /** Runs a batch: one array an input of the graph; `out` gets a row of logits an example. */
+  /**
+   * Runs a batch: one array an input of the graph; `out` gets a row of logits an example. On a GPU two may be under way
+   * on one network, where it is not for training.
+   */
   forward(
     network: NetworkHandle,
-    inputs: (Float32Array | Int32Array)[],
+    inputs: NetworkInput[],
     batch: number,
     out: Float32Array,
   ): NativeJob<void>;

@@ -12,6 +12,8 @@ export interface Taken {
 export interface Engine {
   /** Of a GPU, for the calls of the addon that make networks and hold ingredients. */
   readonly device?: DeviceHandle;
+  /** Batches of a network that are under way at a time: a device has the next one while one is looked at. */
+  readonly ahead: number;
   /** Bytes that it can give now. */
   available(): number;
   /** Of these, what is left for a network of a run that may hold `limit`. */
@@ -25,6 +27,7 @@ export interface Engine {
 }
 
 export const processor: Engine = {
+  ahead: 1,
   available: availableMemory,
   room: (limit) => native().roomForNetwork(limit),
   held: () => native().memoryHeld().networks,
@@ -67,6 +70,7 @@ export function openEngine(name?: string, precision: Precision = 'f32'): Engine 
   const available = () => Math.floor(onDevice(() => native().deviceMemory(device)) * (1 - SPARE));
   return {
     device,
+    ahead: 2,
     available,
     room: (limit) => Math.min(limit, available()),
     held: () => 0,

@@ -75,6 +75,12 @@ export interface ExampleEvaluator {
    * evaluation (`return` of the iterator).
    */
   batches(soup: Candidate, order: Int32Array, options: EvaluateOptions): AsyncIterable<LogitsBatch>;
+  /**
+   * Told, before a soup is evaluated, which ingredients (positions) the soups after it bring; none where there are none.
+   * What it reads of them meanwhile is its own affair.
+   * @returns those that it does not read
+   */
+  expect?(ingredients: readonly number[]): readonly number[];
 }
 
 /** An evaluator that can also say in which direction a mix gets better. */

@@ -6,6 +6,7 @@ import type { ObjectiveOptions, OpenObjective } from '../learn/objective.js';
 import type { LearningPlan } from '../learn/plan.js';
 import { graphsOf } from '../models/graph.js';
 import { native } from '../native.js';
+import { inOrder } from './ahead.js';
 import { onDevice } from './engine.js';
 import type { Candidate, EvaluateOptions, GradientEvaluator, LogitsBatch } from './evaluator.js';
 import { type EvaluationOptions, Session } from './session.js';
@@ -41,10 +42,10 @@ export class NativeEvaluator implements GradientEvaluator {
    * differences.
    */
   objective(options: ObjectiveOptions): Promise<OpenObjective> {
-    const { checkpoints, matched, data, graph, engine } = this.session;
+    const { checkpoints, matched, data, feed, graph, engine } = this.session;
     if (graph) return centralDifferences(this, checkpoints, matched, options);
     const network = this.session.definition;
-    return NativeObjective.open({ checkpoints, matched, network, data, engine }, options);
+    return NativeObjective.open({ checkpoints, matched, network, data, feed, engine }, options);
   }
 
   planObjective(options: ObjectiveOptions): LearningPlan {
@@ -67,17 +68,25 @@ export class NativeEvaluator implements GradientEvaluator {
     return this.session.numClasses;
   }
 
+  expect(ingredients: readonly number[]): readonly number[] {
+    return this.session.expect(ingredients);
+  }
+
   async *batches(
     soup: Candidate,
     order: Int32Array,
     { signal }: EvaluateOptions,
   ): AsyncIterable<LogitsBatch> {
     await this.session.loadCandidate(soup, signal);
-    const step = Math.min(STEP, this.session.network.batch);
-    for (let at = 0; at < order.length; at += step) {
-      const examples = order.subarray(at, at + step);
-      yield { examples, logits: await this.session.logits(examples, { signal }) };
-    }
+    const { network, ahead } = this.session;
+    const step = Math.min(STEP, network.batch);
+    const parts = Array.from({ length: Math.ceil(order.length / step) }, (_, i) =>
+      order.subarray(i * step, (i + 1) * step),
+    );
+    yield* inOrder(parts, ahead, async (examples) => ({
+      examples,
+      logits: await this.session.logits(examples, { signal }),
+    }));
   }
 }
 

@@ -1,7 +1,6 @@
 import { runJob, throwIfAborted } from '../checkpoint/job.js';
 import type { Sources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
-import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
 import type { Allowances } from '../merge/execute.js';
 import type { PlannedTensor } from '../merge/plan.js';
@@ -9,9 +8,11 @@ import type { Graph, Network } from '../models/graph.js';
 import { type NetworkHandle, native } from '../native.js';
 import type { RunOptions } from '../progress.js';
 import { resolveThreads } from '../threads.js';
+import { inOrder } from './ahead.js';
 import { assign, type Bucket } from './buckets.js';
 import { type Engine, onDevice, processor, type Taken } from './engine.js';
 import { ExampleProgress } from './example_progress.js';
+import type { Feed, Inputs } from './feed.js';
 import { mixInto, requireWeights } from './mix_into.js';
 import type { RunnableNetwork } from './network.js';
 import {
@@ -70,13 +71,7 @@ class Runner {
   }
 
   /** Runs `n` examples; `inputs` by name. */
-  async run(
-    inputs: Record<string, Float32Array | Int32Array>,
-    n: number,
-    out: Float32Array,
-    run: RunOptions,
-    data?: string,
-  ) {
+  async run(inputs: Inputs, n: number, out: Float32Array, run: RunOptions, data?: string) {
     const arrays = this.graph.inputs.map((i) => {
       const data = inputs[i.name];
       if (!data)
@@ -98,9 +93,9 @@ class Runner {
  * Logits of an example do not depend on the rest of its batch, its place in it, or the number of threads.
  */
 export class NativeNetwork implements RunnableNetwork {
-  private features: Float32Array | undefined;
+  private features: Promise<Float32Array> | undefined;
   private closed = false;
-  private readonly sharedInputs: Record<string, Float32Array | Int32Array>;
+  private readonly sharedInputs: Inputs;
 
   private constructor(
     /** By the length of texts; the last takes every example. */
@@ -109,6 +104,8 @@ export class NativeNetwork implements RunnableNetwork {
     readonly numClasses: number,
     constants: Network['constants'],
     private readonly held: Taken,
+    /** Batches that are under way at a time. */
+    private readonly ahead: number,
   ) {
     this.sharedInputs = Object.fromEntries(
       Object.entries(constants ?? {}).map(([name, ids]) => [name, Int32Array.from(ids)]),
@@ -139,7 +136,8 @@ export class NativeNetwork implements RunnableNetwork {
         }
         const buckets = lengths.map((length, i) => ({ length, value: made[i] as Runner }));
         const second = classes && made.at(-1);
-        return new NativeNetwork(buckets, second, numClasses, network.constants, held);
+        const { constants } = network;
+        return new NativeNetwork(buckets, second, numClasses, constants, held, engine.ahead);
       } catch (cause) {
         for (const runner of made) runner.free();
         held.release();
@@ -211,7 +209,7 @@ export class NativeNetwork implements RunnableNetwork {
 
   /** Logits [indices.length, classes] of these examples, in this order. */
   async logits(
-    data: Pick<DataSet, 'batch' | 'shared' | 'tokens'> & { path?: string },
+    data: Pick<Feed, 'batch' | 'shared' | 'tokens'> & { path?: string },
     indices: ArrayLike<number>,
     run: RunOptions = {},
   ): Promise<Float32Array> {
@@ -219,49 +217,70 @@ export class NativeNetwork implements RunnableNetwork {
     const { columns } = this.main;
     const out = new Float32Array(indices.length * columns);
     const progress = new ExampleProgress(run.onProgress, indices.length);
-    const places = assign(this.buckets, data.tokens, indices);
-    for (const [b, { length, value }] of this.buckets.entries()) {
-      const mine = places[b] as number[];
-      for (let at = 0; at < mine.length; at += value.batch) {
-        throwIfAborted(run.signal);
-        const part = mine.slice(at, at + value.batch);
-        const examples = part.map((place) => indices[place] as number);
-        const inputs = await data.batch(examples, Number.isFinite(length) ? length : undefined);
-        const logits = new Float32Array(part.length * columns);
-        await value.run({ ...inputs, ...shared }, part.length, logits, run, data.path);
-        progress.add(part.length);
-        for (const [row, place] of part.entries())
-          out.set(logits.subarray(row * columns, (row + 1) * columns), place * columns);
-      }
+    const batches = this.batchesOf(data.tokens, indices);
+    const results = inOrder(batches, this.ahead, async ({ length, runner, places }) => {
+      throwIfAborted(run.signal);
+      const examples = places.map((place) => indices[place] as number);
+      const padded = Number.isFinite(length) ? length : undefined;
+      const inputs = await data.batch(examples, padded, run.signal);
+      const logits = new Float32Array(places.length * columns);
+      await runner.run({ ...inputs, ...shared }, places.length, logits, run, data.path);
+      return { places, logits };
+    });
+    for await (const { places, logits } of results) {
+      progress.add(places.length);
+      for (const [row, place] of places.entries())
+        out.set(logits.subarray(row * columns, (row + 1) * columns), place * columns);
     }
     throwIfAborted(run.signal);
     return out;
   }
 
+  private *batchesOf(tokens: Int32Array | undefined, indices: ArrayLike<number>) {
+    const places = assign(this.buckets, tokens, indices);
+    for (const [b, { length, value: runner }] of this.buckets.entries()) {
+      const mine = places[b] as number[];
+      for (let at = 0; at < mine.length; at += runner.batch)
+        yield { length, runner, places: mine.slice(at, at + runner.batch) };
+    }
+  }
+
   /** The classes' features, made once for each set of weights. */
   private async classFeatures(
-    data: Pick<DataSet, 'shared'> & { path?: string },
+    data: Pick<Feed, 'shared'> & { path?: string },
     run: RunOptions,
-  ): Promise<Record<string, Float32Array>> {
+  ): Promise<Inputs> {
     const { classes } = this;
     if (!classes) return {};
-    if (!this.features) {
-      const inputs = Object.fromEntries(
-        Object.entries(data.shared).map(([name, t]) => [name, t.data]),
-      );
-      const features = new Float32Array(this.numClasses * classes.columns);
-      for (let at = 0; at < this.numClasses; at += classes.batch) {
-        const n = Math.min(classes.batch, this.numClasses - at);
-        const part = Object.fromEntries(
-          classes.graph.inputs.map((i) => {
-            const length = i.shape.reduce((a, b) => a * b, 1);
-            return [i.name, inputs[i.name]?.subarray(at * length, (at + n) * length) as Int32Array];
-          }),
-        );
-        await classes.run(part, n, features.subarray(at * classes.columns), run, data.path);
-      }
-      this.features = features;
+    const features = this.features ?? this.makeFeatures(classes, data, run);
+    this.features = features;
+    try {
+      return { class_features: await features };
+    } catch (e) {
+      if (this.features === features) this.features = undefined;
+      throw e;
     }
-    return { class_features: this.features };
+  }
+
+  private async makeFeatures(
+    classes: Runner,
+    data: Pick<Feed, 'shared'> & { path?: string },
+    run: RunOptions,
+  ): Promise<Float32Array> {
+    const inputs = Object.fromEntries(
+      Object.entries(data.shared).map(([name, t]) => [name, t.data]),
+    );
+    const features = new Float32Array(this.numClasses * classes.columns);
+    for (let at = 0; at < this.numClasses; at += classes.batch) {
+      const n = Math.min(classes.batch, this.numClasses - at);
+      const part = Object.fromEntries(
+        classes.graph.inputs.map((i) => {
+          const length = i.shape.reduce((a, b) => a * b, 1);
+          return [i.name, inputs[i.name]?.subarray(at * length, (at + n) * length) as Int32Array];
+        }),
+      );
+      await classes.run(part, n, features.subarray(at * classes.columns), run, data.path);
+    }
+    return features;
   }
 }

@@ -39,9 +39,10 @@ export function bytesOf(
     (batch) =>
       onDevice(() => native().planNetwork(graph, batch, threads, undefined, engine.device)).bytes,
   ) as [number, number];
-  // An input once more, as the bytes that it is made of.
+  // An input once more for each batch that is under way, and as the bytes that it is made of.
+  const each = 4 * engine.ahead + 1;
   const inputs = graph.inputs.reduce(
-    (sum, { shape, shared }) => sum + (shared ? 0 : 5 * shape.reduce((a, b) => a * b, 1)),
+    (sum, { shape, shared }) => sum + (shared ? 0 : each * shape.reduce((a, b) => a * b, 1)),
     0,
   );
   return { fixed: one - (two - one), perExample: two - one + inputs, most };

@@ -15,9 +15,10 @@ import { OnnxNetwork } from '../onnx/network.js';
 import type { RunOptions } from '../progress.js';
 import { resolveMemory } from '../threads.js';
 import { type Bucket, bucketLengths, mostBuckets } from './buckets.js';
-import { DeviceShelf } from './device_shelf.js';
+import { DeviceShelf, leastForIngredients } from './device_shelf.js';
 import { type Engine, openEngine, type Precision, processor } from './engine.js';
 import type { Candidate } from './evaluator.js';
+import { DeviceFeed } from './feed.js';
 import { checkInputs } from './fits.js';
 import { NativeNetwork } from './native_network.js';
 import type { RunnableNetwork } from './network.js';
@@ -54,6 +55,9 @@ export class Session {
   private readonly all: number[];
   private made: NativeNetwork | undefined;
   private shelf: DeviceShelf | undefined;
+  private expected: readonly number[] = [];
+  /** The data for networks on a device. */
+  readonly feed: DeviceFeed | undefined;
 
   private constructor(
     readonly checkpoints: readonly Checkpoint[],
@@ -71,6 +75,9 @@ export class Session {
     readonly engine: Engine,
   ) {
     this.all = [...Array(data.count).keys()];
+    if (!engine.device) return;
+    const used = this.definition.graph.inputs.map((i) => i.name);
+    this.feed = new DeviceFeed(data, engine.device, used);
   }
 
   /** @throws StockpotError; everything that the contract says of ingredients, configs and data */
@@ -154,8 +161,11 @@ export class Session {
 
   /** The network; run natively, its memory is taken when it is first asked for. @throws StockpotError MEMORY */
   get network(): RunnableNetwork {
-    if (this.runs instanceof OnnxNetwork) return this.runs;
-    this.made ??= NativeNetwork.create(this.runs, {
+    return this.runs instanceof OnnxNetwork ? this.runs : this.native;
+  }
+
+  private get native(): NativeNetwork {
+    this.made ??= NativeNetwork.create(this.definition, {
       threads: this.options.threads,
       batch: this.options.batchSize,
       examples: this.data.count,
@@ -170,6 +180,11 @@ export class Session {
 
   get numClasses(): number {
     return this.runs.numClasses;
+  }
+
+  /** Batches that may be asked for before the logits of the first are there. */
+  get ahead(): number {
+    return this.engine.ahead;
   }
 
   /**
@@ -207,20 +222,38 @@ export class Session {
     const run = this.until(signal);
     const sources = await this.onDevice(tensors, run);
     await this.network.load(this.checkpoints, tensors, { ...run, ...allow, sources });
+    this.shelf?.readAhead(this.expected, this.until(undefined));
   }
 
-  /** Has the ingredients of a mix on the device, where there is one and they fit. */
+  /**
+   * Says which ingredients the mixes after the next one bring: where they stay on a device, the first of them is read
+   * while the next mix is evaluated. None: what is being read is left.
+   * @returns those that do not stay there
+   */
+  expect(ingredients: readonly number[]): readonly number[] {
+    this.expected = ingredients;
+    if (ingredients.length === 0) this.shelf?.stopReading();
+    return ingredients.filter((i) => !this.shelf?.keeps(i));
+  }
+
+  /**
+   * Has the data, and then the ingredients of a mix, on the device, where there is one and they fit. The data come first:
+   * every candidate needs all of them, and four times their bytes where they are images; an ingredient's byte is needed
+   * once, by the candidates that it is in.
+   */
   private async onDevice(tensors: readonly PlannedTensor[], run: RunOptions) {
-    const { device } = this.engine;
-    if (!device) return undefined;
+    const { feed, engine } = this;
+    const { device } = engine;
+    if (!feed || !device) return undefined;
     if (!this.shelf) {
       const { bytes } = this.network;
       const { memory = Number.POSITIVE_INFINITY } = this.options;
-      const room = Math.min(this.engine.available(), Math.max(0, memory - bytes));
+      const room = () => Math.min(engine.available(), Math.max(0, memory - bytes - feed.bytes));
       const used = new Set(graphsOf(this.definition).flatMap((g) => g.weights.map((w) => w.name)));
       const mine = this.matched.filter((m) => used.has(m.entries[0]?.name as string));
       const entries = this.checkpoints.map((_, i) => mine.flatMap((m) => m.entries[i] ?? []));
-      this.shelf = await DeviceShelf.open(this.checkpoints, entries, device, room);
+      feed.place(room() - leastForIngredients(entries));
+      this.shelf = await DeviceShelf.open(this.checkpoints, entries, device, room());
     }
     await this.shelf.prepare(
       tensors.flatMap((t) => t.places),
@@ -237,7 +270,9 @@ export class Session {
     indices: ArrayLike<number> = this.all,
     { signal, onProgress }: Pick<RunOptions, 'signal' | 'onProgress'> = {},
   ): Promise<Float32Array> {
-    return await this.network.logits(this.data, indices, { ...this.until(signal), onProgress });
+    const run = { ...this.until(signal), onProgress };
+    if (!this.feed) return await this.network.logits(this.data, indices, run);
+    return await this.native.logits(this.feed, indices, run);
   }
 
   private until(signal: AbortSignal | undefined): EvaluationOptions {
@@ -256,6 +291,7 @@ export class Session {
   async close(): Promise<void> {
     await this.graph?.close();
     await this.shelf?.close();
+    this.feed?.close();
     await this.made?.close();
     this.engine.close();
     await this.data.close();

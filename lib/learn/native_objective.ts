@@ -4,10 +4,12 @@ import type { Checkpoint } from '../checkpoint/types.js';
 import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
 import { type Engine, processor, type Taken } from '../evaluate/engine.js';
+import type { DeviceFeed, Feed } from '../evaluate/feed.js';
 import { requireWeights } from '../evaluate/mix_into.js';
 import type { Grouping } from '../merge/groups.js';
 import type { Matched } from '../merge/match.js';
 import { planTensors } from '../merge/plan.js';
+import { STREAMING } from '../merge/residency.js';
 import { resolveWeights, type Weighting } from '../merge/weights.js';
 import { graphsOf, type Network } from '../models/graph.js';
 import { resolveThreads } from '../threads.js';
@@ -28,6 +30,8 @@ export interface LearningScene {
   matched: readonly Matched[];
   network: Network;
   data: DataSet;
+  /** The data on a device. */
+  feed?: DeviceFeed;
   /** What it is run on; the processor by default. */
   engine?: Engine;
 }
@@ -64,6 +68,17 @@ function holdMemory(plan: LearningPlan, memory: number | undefined, engine: Engi
     `out of memory: gradient steps need ${showBytes(plan.memory)} of ${showBytes(limit)}, of which other networks hold ${showBytes(networks)}`,
     { remedy: 'Lower --memory, or wait until the others are done.' },
   );
+}
+
+/**
+ * Has the data on the device, where the plan leaves room: a step needs a batch of them, but all that it streams of the
+ * ingredients.
+ */
+function placeData({ feed, engine }: LearningScene, plan: LearningPlan, run: ObjectiveOptions) {
+  if (!feed || !engine) return;
+  const { memory = Number.POSITIVE_INFINITY } = run;
+  const streaming = plan.residence === 'memory' ? 0 : Math.min(STREAMING, plan.ingredientBytes);
+  feed.place(Math.min(engine.available() - streaming, memory - plan.memory));
 }
 
 /** What gradient steps of this scene would hold and read. @throws StockpotError IO where they do not fit */
@@ -110,6 +125,7 @@ export class NativeObjective implements OpenObjective {
       trainer = new Trainer(scene.network, plan.batch, plan.floats, options.threads, engine);
       const all = tensors.flat().map(pantryTensor);
       const pantry = await Pantry.open(scene.checkpoints, all, plan, options, engine);
+      placeData(scene, plan, options);
       return new NativeObjective(scene, options, plan, held, trainer, pantry, tensors);
     } catch (e) {
       trainer?.close();
@@ -120,6 +136,10 @@ export class NativeObjective implements OpenObjective {
 
   get groups(): readonly string[] {
     return this.options.grouping.names;
+  }
+
+  private get feed(): Feed {
+    return this.scene.feed ?? this.scene.data;
   }
 
   get count(): number {
@@ -137,7 +157,7 @@ export class NativeObjective implements OpenObjective {
     { signal }: { signal?: AbortSignal },
   ): Promise<Float32Array> {
     await this.putMissing(alpha);
-    return this.trainer.logits(this.scene.data, examples, signal);
+    return this.trainer.logits(this.feed, examples, signal);
   }
 
   async gradient(
@@ -146,9 +166,9 @@ export class NativeObjective implements OpenObjective {
     { signal, next }: GradientOptions,
   ): Promise<MixGradient> {
     await this.putMissing(mix.alpha);
-    const { data, checkpoints } = this.scene;
+    const { checkpoints } = this.scene;
     const k = checkpoints.length;
-    const { loss, beta } = await this.trainer.differentiate(data, examples, mix.beta, signal);
+    const { loss, beta } = await this.trainer.differentiate(this.feed, examples, mix.beta, signal);
     const alpha: Float64Array[] = this.groups.map(() => new Float64Array(k));
     // A loss that is no number has no next mix.
     const step = Number.isFinite(loss) ? next : undefined;

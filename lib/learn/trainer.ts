@@ -1,20 +1,18 @@
 import { runJob, throwIfAborted } from '../checkpoint/job.js';
 import type { Place, Sources } from '../checkpoint/source_table.js';
 import type { Checkpoint } from '../checkpoint/types.js';
-import type { DataSet } from '../data/types.js';
 import { StockpotError } from '../errors.js';
 import { concatenate } from '../evaluate/concatenate.js';
 import { type Engine, onDevice, processor } from '../evaluate/engine.js';
+import type { Feed, Inputs } from '../evaluate/feed.js';
 import { mixInto } from '../evaluate/mix_into.js';
 import type { Allowances } from '../merge/execute.js';
 import type { PlannedTensor } from '../merge/plan.js';
 import type { Graph, Network } from '../models/graph.js';
-import { type NetworkHandle, native } from '../native.js';
+import { type NetworkHandle, type NetworkInput, native } from '../native.js';
 import type { RunOptions } from '../progress.js';
 import { resolveMemory, resolveThreads } from '../threads.js';
 import { crossEntropy } from './loss.js';
-
-type Inputs = Record<string, Float32Array | Int32Array>;
 
 const NO_NAMES = { file: () => '', tensor: () => undefined };
 
@@ -37,7 +35,7 @@ class Pass {
     this.weightIds = new Map(graph.weights.map((w, i) => [w.name, i]));
   }
 
-  arrays(inputs: Inputs): (Float32Array | Int32Array)[] {
+  arrays(inputs: Inputs): NetworkInput[] {
     return this.graph.inputs.map(({ name }) => {
       const data = inputs[name];
       if (!data)
@@ -141,14 +139,14 @@ export class Trainer {
 
   /** Logits [examples.length, classes]. */
   async logits(
-    data: DataSet,
+    data: Feed,
     examples: ArrayLike<number>,
     signal?: AbortSignal,
   ): Promise<Float32Array> {
     const shared = await this.sharedInputs(data, signal);
     const parts: Float32Array[] = [];
     for (const part of this.parts(examples)) {
-      const inputs = { ...(await data.batch(part)), ...shared };
+      const inputs = { ...(await data.batch(part, undefined, signal)), ...shared };
       parts.push(await this.main.forward(inputs, part.length, data.path, signal));
     }
     return concatenate(parts);
@@ -159,7 +157,7 @@ export class Trainer {
    * for `dot`.
    */
   async differentiate(
-    data: DataSet,
+    data: Feed,
     examples: ArrayLike<number>,
     beta: number,
     signal?: AbortSignal,
@@ -168,7 +166,7 @@ export class Trainer {
     let sums = { loss: 0, beta: 0 };
     let fresh = true;
     for (const part of this.parts(examples)) {
-      const inputs = { ...(await data.batch(part)), ...shared };
+      const inputs = { ...(await data.batch(part, undefined, signal)), ...shared };
       const logits = await this.main.forward(inputs, part.length, data.path, signal);
       const labels = part.map((i) => data.labels[i] as number);
       const gradient = crossEntropy(logits, labels, beta, examples.length, sums);
@@ -233,7 +231,7 @@ export class Trainer {
       yield Array.prototype.slice.call(examples, at, at + this.main.batch);
   }
 
-  private async sharedInputs(data: DataSet, signal?: AbortSignal): Promise<Inputs> {
+  private async sharedInputs(data: Feed, signal?: AbortSignal): Promise<Inputs> {
     throwIfAborted(signal);
     if (!this.classes) return this.constants;
     const features: Float32Array[] = [];
@@ -243,7 +241,7 @@ export class Trainer {
   }
 
   /** The text tower's part: its activations were another part's, so each part runs forward again. */
-  private async differentiateClasses(data: DataSet, signal?: AbortSignal): Promise<void> {
+  private async differentiateClasses(data: Feed, signal?: AbortSignal): Promise<void> {
     const { classes, main } = this;
     if (!classes) return;
     const input = main.graph.inputs.findIndex((i) => i.name === 'class_features');
@@ -257,7 +255,7 @@ export class Trainer {
     }
   }
 
-  private *classParts(data: DataSet, classes: Pass): Generator<{ inputs: Inputs; n: number }> {
+  private *classParts(data: Feed, classes: Pass): Generator<{ inputs: Inputs; n: number }> {
     const { numClasses } = this.network;
     for (let at = 0; at < numClasses; at += classes.batch) {
       const n = Math.min(classes.batch, numClasses - at);

@@ -13,6 +13,7 @@
 #include "memory.h"
 #include "merge.h"
 #include "network.h"
+#include "resident_set.h"
 #include "training.h"
 #include "values.h"
 
@@ -43,6 +44,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("hold", Napi::Function::New(env, hold));
   exports.Set("releaseHeld", Napi::Function::New(env, release_held));
   exports.Set("freeNetwork", Napi::Function::New(env, free_network));
+  exports.Set("createSet", Napi::Function::New(env, create_set));
+  exports.Set("fillSet", Napi::Function::New(env, fill_set));
+  exports.Set("freeSet", Napi::Function::New(env, free_set));
   exports.Set("memoryHeld", Napi::Function::New(env, memory_held));
   exports.Set("roomForNetwork", Napi::Function::New(env, room_for_network));
   exports.Set("holdMemory", Napi::Function::New(env, hold_memory));

@@ -11,6 +11,7 @@
 #include "device.h"
 #include "environment.h"
 #include "graph.h"
+#include "resident_set.h"
 
 namespace stockpot {
 namespace {
@@ -98,8 +99,9 @@ uint32_t batch_of(Napi::Env env, const Network& network, const Napi::Value& v) {
   return batch;
 }
 
-std::vector<InputData> inputs_of(Napi::Env env, const Graph& graph, const Napi::Value& v,
+std::vector<InputData> inputs_of(Napi::Env env, const Network& network, const Napi::Value& v,
                                  uint32_t batch) {
+  const Graph& graph = network.graph();
   if (!v.IsArray() || v.As<Napi::Array>().Length() != graph.inputs.size())
     fail(env, "one array an input is expected");
   const auto given = v.As<Napi::Array>();
@@ -107,14 +109,26 @@ std::vector<InputData> inputs_of(Napi::Env env, const Graph& graph, const Napi::
   for (uint32_t i = 0; i < graph.inputs.size(); ++i) {
     const GraphInput& input = graph.inputs[i];
     const Napi::Value array = given.Get(i);
+    InputData data;
+    if (!array.IsTypedArray() && array.IsObject()) {
+      const auto* on_device = dynamic_cast<const DeviceNetwork*>(&network);
+      if (!on_device || input.shared) fail(env, "input " + input.name + " cannot be of a set");
+      data = rows_of(env, array.As<Napi::Object>(), *on_device->device(), input, batch);
+      inputs.push_back(std::move(data));
+      continue;
+    }
     const auto type = input.integers ? napi_int32_array : napi_float32_array;
     const uint64_t least = input.elements * (input.shared ? 1 : batch);
     if (!array.IsTypedArray() || array.As<Napi::TypedArray>().TypedArrayType() != type ||
         array.As<Napi::TypedArray>().ElementLength() < least) {
       fail(env, "input " + input.name + " has another type or is too short");
     }
-    inputs.push_back({input.integers ? nullptr : array.As<Napi::Float32Array>().Data(),
-                      input.integers ? array.As<Napi::Int32Array>().Data() : nullptr});
+    if (input.integers) {
+      data.integers = array.As<Napi::Int32Array>().Data();
+    } else {
+      data.floats = array.As<Napi::Float32Array>().Data();
+    }
+    inputs.push_back(std::move(data));
   }
   return inputs;
 }
@@ -200,7 +214,7 @@ Napi::Value forward(const Napi::CallbackInfo& info) {
   const auto network = network_of(env, info[0]);
   const Graph& graph = network->graph();
   const uint32_t batch = batch_of(env, *network, info[2]);
-  std::vector<InputData> inputs = inputs_of(env, graph, info[1], batch);
+  std::vector<InputData> inputs = inputs_of(env, *network, info[1], batch);
   const uint64_t columns = graph.values[graph.output].columns;
   if (!info[3].IsTypedArray() ||
       info[3].As<Napi::TypedArray>().TypedArrayType() != napi_float32_array ||

@@ -22,7 +22,7 @@ std::shared_ptr<Network> network_of(Napi::Env env, const Napi::Value& handle);
 
 // The arguments of a pass, checked against the network. They throw a JavaScript TypeError.
 uint32_t batch_of(Napi::Env env, const Network& network, const Napi::Value& v);
-std::vector<InputData> inputs_of(Napi::Env env, const Graph& graph, const Napi::Value& v,
+std::vector<InputData> inputs_of(Napi::Env env, const Network& network, const Napi::Value& v,
                                  uint32_t batch);
 
 }  // namespace stockpot

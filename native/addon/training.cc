@@ -96,7 +96,7 @@ Napi::Value backward(const Napi::CallbackInfo& info) {
   const auto network = trained(env, info[0]);
   const Graph& graph = network->graph();
   const uint32_t batch = batch_of(env, *network, info[2]);
-  std::vector<InputData> inputs = inputs_of(env, graph, info[1], batch);
+  std::vector<InputData> inputs = inputs_of(env, *network, info[1], batch);
   const uint64_t n = graph.values[graph.output].columns * batch;
   if (!info[3].IsTypedArray() ||
       info[3].As<Napi::TypedArray>().TypedArrayType() != napi_float32_array ||

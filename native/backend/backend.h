@@ -174,6 +174,23 @@ struct stockpot_network_input {
   float factor, mean[4], deviation[4];
 };
 
+/* Rows of a table that lies on the device, put one after another: a batch of examples. */
+struct stockpot_gather {
+  uint64_t table;  /* device address of its first row */
+  uint64_t rows;   /* that it has */
+  uint64_t stride; /* bytes from one row to the next */
+  uint64_t bytes;  /* of each row that is taken, its first ones */
+  /* 0: bytes are copied. Else they are looked up: the device address of float32 [channels, 256]; of
+   * each row, byte b in the c-th of `channels` (at most 4) equal parts becomes the float32 [c, b].
+   */
+  uint64_t values;
+  uint32_t channels;
+  uint32_t count;
+  const uint32_t* indices; /* `count` rows; host memory that is free again on return */
+  uint64_t out; /* device address of `count` rows of `bytes` bytes, or so many float32; fast where
+                   this, the table, stride and bytes are multiples of 16 */
+};
+
 struct stockpot_context;
 struct stockpot_network;
 struct stockpot_plan;
@@ -256,6 +273,11 @@ struct stockpot_backend {
                           uint64_t dout, uint32_t stream, struct stockpot_failure*);
   int (*network_zero_gradients)(struct stockpot_context*, struct stockpot_network*, uint32_t stream,
                                 struct stockpot_failure*);
+
+  /* Puts the work on the stream and returns. An index of a row that the table does not have is
+   * STOCKPOT_INVALID, and nothing is started. */
+  int (*gather)(struct stockpot_context*, const struct stockpot_gather*, uint32_t stream,
+                struct stockpot_failure*);
 };
 
 /* The library's functions, or NULL where it does not have that version. */

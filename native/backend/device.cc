@@ -193,6 +193,14 @@ void Device::Network::zero_gradients(uint32_t stream) const {
         failure);
 }
 
+bool Device::gathers() const {
+  return backend_->size >= offsetof(stockpot_backend, gather) + sizeof(backend_->gather) &&
+         backend_->gather;
+}
+void Device::gather(const stockpot_gather& rows, uint32_t stream) {
+  stockpot_failure failure{};
+  check(backend_->gather(context_, &rows, stream, &failure), failure);
+}
 void Device::copy_in(uint32_t stream, uint64_t to, const void* from, uint64_t bytes) {
   stockpot_failure failure{};
   check(backend_->copy_in(context_, stream, to, from, bytes, &failure), failure);

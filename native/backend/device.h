@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 
@@ -114,13 +115,19 @@ class Device {
     stockpot_network* network_ = nullptr;
   };
 
+  // Whether the library has it.
+  bool gathers() const;
+  void gather(const stockpot_gather& rows, uint32_t stream);
   void copy_in(uint32_t stream, uint64_t to, const void* from, uint64_t bytes);
   void copy_out(uint32_t stream, void* to, uint64_t from, uint64_t bytes);
   void fill_zero(uint32_t stream, uint64_t to, uint64_t bytes);
   void synchronize();
   uint64_t free_memory();
+  // Held by who puts a pass of a network on a stream, so that no other comes in between.
+  std::mutex& passing() { return passing_; }
 
  private:
+  std::mutex passing_;
   const stockpot_backend* backend_;
   stockpot_context* context_ = nullptr;
 };

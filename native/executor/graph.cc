@@ -225,13 +225,20 @@ std::string check_ids(const Graph& graph, const std::vector<InputData>& inputs, 
     const int64_t most =
         label ? static_cast<int64_t>(graph.values[op.x].columns)
               : static_cast<int64_t>(graph.weights[op.weight].shape[0]) - op.numbers[0];
-    const uint64_t n = input.elements * (input.shared ? 1 : batch);
+    const auto within = [&](int32_t id) { return id < most && (id >= 0 || label); };
+    const auto wrong = [&](int32_t id) {
+      return input.name + " holds the id " + std::to_string(id) + ", expected 0 to " +
+             std::to_string(most - 1);
+    };
+    const InputData& data = inputs[op.input];
+    for (uint32_t i = 0; data.rows && i < batch; ++i) {
+      const IdRange& range = data.ids[data.rows[i]];
+      if (!within(range.most)) return wrong(range.most);
+      if (!within(range.least)) return wrong(range.least);
+    }
+    const uint64_t n = data.rows ? 0 : input.elements * (input.shared ? 1 : batch);
     for (uint64_t i = 0; i < n; ++i) {
-      const int32_t id = inputs[op.input].integers[i];
-      if (id >= most || (id < 0 && !label)) {
-        return input.name + " holds the id " + std::to_string(id) + ", expected 0 to " +
-               std::to_string(most - 1);
-      }
+      if (!within(data.integers[i])) return wrong(data.integers[i]);
     }
   }
   return "";

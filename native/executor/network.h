@@ -1,5 +1,6 @@
 #pragma once
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -7,10 +8,22 @@
 
 namespace stockpot {
 
-// The values of one input for one batch, row-major; shared inputs have no batch dimension.
+class ResidentSet;  // ../stream/resident_set.h
+
+// The smallest and the largest of some ids.
+struct IdRange {
+  int32_t least, most;
+};
+
+// The values of one input for one batch, row-major; shared inputs have no batch dimension. On a
+// device they may also be rows of a table of a set that stays there.
 struct InputData {
   const float* floats = nullptr;
   const int32_t* integers = nullptr;
+  std::shared_ptr<const ResidentSet> set;
+  size_t table = 0;
+  const uint32_t* rows = nullptr;  // one an example
+  const IdRange* ids = nullptr;    // of all rows of the table, where it has integers
 };
 
 // A graph with its weights, ready to run: on the processor (executor.h), or on a device
@@ -42,7 +55,7 @@ class Network {
   virtual std::vector<float> copy_input_gradient(int32_t input) = 0;
 };
 
-// "" or which id is not within its table.
+// "" or which id is not within its table; of rows of a set, one of their ids that are not.
 std::string check_ids(const Graph& graph, const std::vector<InputData>& inputs, uint32_t batch);
 
 }  // namespace stockpot

@@ -1,5 +1,9 @@
 #pragma once
+#include <array>
+#include <condition_variable>
+#include <deque>
 #include <memory>
+#include <mutex>
 
 #include "../backend/device.h"
 #include "../executor/network.h"
@@ -7,9 +11,11 @@
 
 namespace stockpot {
 
-// A network on a device. Inputs go there and logits come back with every batch; weights and
-// gradients stay, and are reached by their addresses (device_mix_job.h, device_dot_job.h). Methods
-// throw DeviceError.
+// A network on a device. Inputs go there with every batch, or are gathered from a set that stays
+// there, and logits come back; weights and gradients stay, and are reached by their addresses
+// (device_mix_job.h, device_dot_job.h). run() may be called by two threads at a time where it is
+// not for training: the second's batch is under way to the device, and started, while the first's
+// is computed. Methods throw DeviceError.
 class DeviceNetwork : public Network {
  public:
   // number: stockpot_number. activation_bytes: what values may take where it is for training; 0:
@@ -40,16 +46,32 @@ class DeviceNetwork : public Network {
   uint64_t gradient(int32_t i) const { return network_.gradient(static_cast<uint32_t>(i)); }
 
  private:
+  // What a batch has beside the network: its inputs, and its logits on their way back.
+  struct Batch {
+    std::vector<Device::Memory> inputs;
+    std::vector<stockpot_network_input> places;
+    Device::Memory out;
+    Device::HostMemory logits;
+    Device::Event copied, done;
+  };
+  Batch* take(const std::function<bool()>& stop);
+  void give_back(Batch* b);
+  void start(Batch* b, const std::vector<InputData>& inputs, uint32_t batch);
   std::vector<float> fetch(uint64_t address, uint64_t count);
+  // Where the work fails, waits for what it has started, which may still use the caller's memory.
+  template <class Work>
+  void settled(const Work& work);
 
   std::shared_ptr<Device> device_;  // outlives what follows
   Graph graph_;
   uint32_t batch_;
   bool training_;
   uint64_t bytes_ = 0;
-  std::vector<Device::Memory> inputs_;  // of the last batch
-  std::vector<stockpot_network_input> places_;
-  Device::Memory out_, dout_;
+  std::array<Batch, 2> batches_;  // for training the first only, whose inputs backward() needs
+  std::mutex free_mutex_;
+  std::condition_variable freed_;
+  std::deque<Batch*> free_;
+  Device::Memory dout_;
   Device::Network network_;
 };
 

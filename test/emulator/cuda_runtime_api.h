@@ -1,7 +1,8 @@
 #pragma once
 // What libstockpot-cuda.so uses of CUDA's runtime, on the processor: memory is malloc's, and every
 // stream does its work at once, or records it while it is captured. EMULATOR_MEMORY: bytes that the
-// device has (default: 4 GiB, which a small machine has too).
+// device has (default: 4 GiB, which a small machine has too). EMULATOR_COPIES: a file that gets a
+// line with the bytes of each copy to the device.
 #include "emulator.h"
 
 #define CUDART_VERSION 13000

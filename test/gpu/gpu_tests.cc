@@ -15,6 +15,7 @@
 #include "../../native/kernels/dispatch.h"
 #include "../../native/stream/device_merge_job.h"
 #include "../native/support/models.h"
+#include "support/gather_cases.h"
 #include "support/suite.h"
 
 using namespace stockpot;
@@ -344,6 +345,8 @@ void all(const stockpot_backend* backend, bool small) {
   std::printf("and large ones: %d passed, %d failed\n", passed, failed);
   all_sums(device, small);
   std::printf("and sums: %d passed, %d failed\n", passed, failed);
+  gathers(device, small);
+  std::printf("and rows: %d passed, %d failed\n", passed, failed);
   if (!small) memory(device);
   streaming(backend, small ? 20000 : 3000000);
 }

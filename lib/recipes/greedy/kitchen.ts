@@ -91,14 +91,21 @@ export class Kitchen {
     });
   }
 
-  /** Has ingredients that are wanted next read into the page cache meanwhile; those that are not any more are left. */
+  /**
+   * Has ingredients that are wanted next read meanwhile, by the evaluator where it keeps them, or into the page cache;
+   * those that are not wanted any more are left.
+   */
   expect(ingredients: readonly number[]): void {
+    const [evaluator, ...others] = this.evaluators as [Evaluator];
+    // Of several evaluators, none knows which is its next one.
+    const asked = others.length === 0 && hasExamples(evaluator);
+    const wanted = (asked && evaluator.expect?.(ingredients)) || ingredients;
     for (const [i, reading] of this.ahead) {
-      if (ingredients.includes(i)) continue;
+      if (wanted.includes(i)) continue;
       reading.stop();
       this.ahead.delete(i);
     }
-    for (const i of ingredients) {
+    for (const i of wanted) {
       const checkpoint = this.checkpoints[i];
       if (checkpoint && !this.ahead.has(i)) this.ahead.set(i, readAhead(checkpoint));
     }

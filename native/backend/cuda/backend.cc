@@ -272,6 +272,7 @@ const stockpot_backend kBackend = {
     network_forward,
     network_backward,
     network_zero_gradients,
+    gather,
 };
 
 }  // namespace

@@ -67,4 +67,6 @@ int network_backward(stockpot_context*, stockpot_network*, const stockpot_networ
 int network_zero_gradients(stockpot_context*, stockpot_network*, uint32_t stream,
                            stockpot_failure*);
 
+int gather(stockpot_context*, const stockpot_gather*, uint32_t stream, stockpot_failure*);
+
 }  // namespace stockpot::cuda

@@ -159,9 +159,10 @@ struct Products::Library {
 
   // The position of the fastest, or -1 where none runs. What they compute goes elsewhere.
   int time_all(const Matmul& p, const Described& d, const std::vector<lt::Algorithm>& all,
-               void* workspace, cudaStream_t stream) {
+               void* workspace, cudaStream_t stream, bool* timed) {
     void* room = nullptr;
-    if (cudaMalloc(&room, p.m * p.ldc * (p.c_float ? 4 : byte_size(p.number))) != cudaSuccess) {
+    *timed = cudaMalloc(&room, p.m * p.ldc * (p.c_float ? 4 : byte_size(p.number))) == cudaSuccess;
+    if (!*timed) {
       cudaGetLastError();
       return all.empty() ? -1 : 0;  // the library's own first choice
     }
@@ -214,11 +215,12 @@ struct Products::Library {
         Matmul here = p;
         rows_of(here) = rows;
         Described small;
+        bool timed = false;
         if (describe(here, &small) && place_bias(here, workspace, stream, small) == cudaSuccess) {
-          at = time_all(here, small, all, workspace, stream);
+          at = time_all(here, small, all, workspace, stream, &timed);
         }
         free(small);
-        if (at >= 0 && rows == largest) choices.add(text, at, count);
+        if (timed && at >= 0 && rows == largest) choices.add(text, at, count);
       }
       chosen = at >= 0;
       if (chosen) *algorithm = algorithms[text] = all[static_cast<size_t>(at)];
