@@ -198,6 +198,21 @@ describe('the queue', () => {
     await jobs.drain();
   });
 
+  test('runs a job once more that others joined before its memory was short', async () => {
+    let tries = 0;
+    const { jobs } = await open(async (body, count) => {
+      if (!body.big) return new Promise((resolve) => setTimeout(resolve, 30));
+      if (++tries > 1) return;
+      while (count() < 2) await new Promise((resolve) => setImmediate(resolve));
+      throw memory();
+    });
+    const ids: string[] = [];
+    for (const big of [true, false]) ids.push((await jobs.submit({ ...request, big })).job.id);
+    expect(await ended(jobs, ids)).toEqual(['done', 'done']);
+    expect(tries).toBe(2);
+    await jobs.drain();
+  });
+
   test('takes no job that cannot be written down, and none after it was told to stop', async () => {
     const { jobs } = await open(async () => {});
     writeFileSync(join(folder, 'a file'), '');

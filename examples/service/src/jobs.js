@@ -165,6 +165,9 @@ export class Jobs {
       if (others.some((j) => j.alone) || (job.alone && others.length > 0)) return;
       this.#running.set(job.id, job);
       job.state = 'running';
+      job.live.shared = others.length > 0;
+      // They had the memory to themselves until now.
+      for (const other of others) other.live.shared = true;
       job.live.over = this.#run(job).catch((e) => this.log.error({ err: e, id: job.id }, 'job'));
     }
   }
@@ -172,7 +175,6 @@ export class Jobs {
   async #run(job) {
     const { live } = job;
     live.controller = new AbortController();
-    let shared = this.#running.size > 1;
     let outcome;
     try {
       job.starts++;
@@ -185,7 +187,6 @@ export class Jobs {
         signal: live.controller.signal,
         onProgress: (progress) => {
           live.progress = progress;
-          shared ||= this.#running.size > 1;
           const time = performance.now();
           if (time - last < TICK) return;
           last = time;
@@ -200,7 +201,7 @@ export class Jobs {
       await writeWhole(folder, 'result.json', `${JSON.stringify(result)}\n`);
       outcome = { state: 'done', soup, files: await filesBelow(join(folder, 'soup')) };
     } catch (e) {
-      outcome = this.#judge(job, e, shared);
+      outcome = this.#judge(job, e);
     }
     this.#running.delete(job.id);
     try {
@@ -218,12 +219,12 @@ export class Jobs {
     }
   }
 
-  #judge(job, e, shared) {
+  #judge(job, e) {
     const aborted = e instanceof StockpotError && e.code === 'ABORTED';
     if (job.cancel && aborted) return { state: 'cancelled' };
     if (this.draining && aborted) return { state: 'queued' };
     // Others had the memory: once more, when nothing else runs.
-    if (e instanceof StockpotError && e.code === 'MEMORY' && shared && !job.alone) {
+    if (e instanceof StockpotError && e.code === 'MEMORY' && job.live.shared && !job.alone) {
       job.alone = true;
       return { state: 'queued' };
     }
