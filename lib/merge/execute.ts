@@ -152,7 +152,7 @@ export function judge(
     message,
   }));
   const more = refused.length > 1 ? ` (and ${refused.length - 1} more)` : '';
-  const { code, remedy } = REFUSALS[first.finding.kind];
+  const { code, remedy } = refusalOf(first.finding, tensors);
   throw new StockpotError(
     code,
     `${first.file === undefined ? '' : `${first.file}: `}tensor "${first.tensor}" ${first.message}${more}`,
@@ -172,8 +172,7 @@ const REFUSALS = {
   },
   overflow: {
     code: 'OVERFLOW',
-    remedy:
-      'Choose a wider type with --dtype f32 or bf16, or pass --allow-overflow to write infinity.',
+    remedy: 'Choose smaller --weights, or pass --allow-overflow to write infinity.',
   },
   unequal: {
     code: 'MISMATCH',
@@ -182,6 +181,16 @@ const REFUSALS = {
   },
   differs: { code: 'VERIFY', remedy: undefined },
 } as const;
+
+/** The types that a wider one is there for. */
+const NARROW: ReadonlySet<string> = new Set(['F16', 'F8_E4M3', 'F8_E5M2']);
+
+function refusalOf({ kind, segment }: Finding, tensors: readonly PlannedTensor[]) {
+  if (kind !== 'overflow' || !NARROW.has(tensors[segment]?.dtype ?? '')) return REFUSALS[kind];
+  const remedy =
+    'Choose a wider type with --dtype f32 or bf16, or pass --allow-overflow to write infinity.';
+  return { code: REFUSALS.overflow.code, remedy };
+}
 
 const elements = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`;
 

@@ -35,7 +35,10 @@ export async function prepareSoup(
   // A dry run reads no tensors.
   if (!options.dryRun)
     warnings.push(...(await initialisationWarnings(checkpoints, matched, options)));
-  if (left.length > 0) notes.push(`${left.length} tensors are left out by --include/--exclude.`);
+  if (left.length > 0)
+    notes.push(
+      `${left.length === 1 ? '1 tensor is' : `${left.length} tensors are`} left out by --include/--exclude.`,
+    );
   return {
     checkpoints,
     weighting,

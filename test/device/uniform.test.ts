@@ -166,6 +166,10 @@ it('refuses overflow as the processor does', async () => {
   const cuda = await failure(uniform(paths, fresh(), { ...options, device: 'cuda' }));
   expect(cuda.code).toBe('OVERFLOW');
   expect(cuda.message).toBe(cpu.message);
+  expect(cpu.remedy).toContain('--dtype f32 or bf16');
+  // No type that is written is wider.
+  const wide = { weights: [1e38, 1e38], dtype: 'f32' } as const;
+  expect((await failure(uniform(paths, fresh(), wide))).remedy).toMatch(/smaller --weights/);
 });
 
 it.each([
