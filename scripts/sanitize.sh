@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Sanitizers beyond those of .ci/run: scripts/sanitize.sh [RESULT.json] [VITEST FILTER...]
+# Sanitizers beyond those of .ci/run: scripts/sanitize.sh [--suite] [RESULT.json] [VITEST FILTER...]
 #   1. the C++ tests, and inputs of the tables' fuzz target, under ThreadSanitizer
 #   2. the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   3. the vitest suite (all of it, or what the filters name) with an addon that was built with both. Leaks are not
 #      looked for: V8 frees little when it ends. Memory that is not given back shows in test/behaviours/memory.test.ts
 #   4. valgrind: loading the addon, a job, and unloading it with its worker thread; errors with a frame in the addon count
-# Needs g++, cmake and valgrind.
+# --suite: only 3. Needs g++, cmake and valgrind.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+arguments="$*"
+suite_only=
+if [ "${1:-}" = --suite ]; then suite_only=1; shift; fi
 result=${1:-}
 [ $# -eq 0 ] || shift
 work=$PWD/.scratch/sanitize
@@ -75,24 +78,26 @@ sys.exit(1 if ours else 0)
 PYTHON
 }
 
-step 'C++ tests of stream, budgets and pools, and tables from a seed, under ThreadSanitizer' threads
-step 'C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer' cpp_tests build-sanitized address,undefined
+if [ -z "$suite_only" ]; then
+  step 'C++ tests of stream, budgets and pools, and tables from a seed, under ThreadSanitizer' threads
+  step 'C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer' cpp_tests build-sanitized address,undefined
+fi
 step 'the addon with both' addon
 step "vitest with that addon: ${*:-all}" suite "$@"
 step 'no report of either sanitizer from any process of the suite' reports
-step 'valgrind on loading and unloading' loading
+[ -n "$suite_only" ] || step 'valgrind on loading and unloading' loading
 
 printf '%s\n' "${lines[@]}"
 [ -z "$result" ] || printf '%s\n' "${lines[@]}" | node -e '
-  const [result, compiler, ...filters] = process.argv.slice(1);
+  const [result, compiler, given] = process.argv.slice(1);
   const steps = require("fs").readFileSync(0, "utf8").trim().split("\n").map((line) => {
     const [status, name, said] = line.split("\t");
     const plain = said.replace(/\x1b\[[0-9;]*m/g, "").split(";").map((s) => s.trim().replace(/\s+/g, " "));
     return { name, passed: status === "0", said: plain.filter((s) => s) };
   });
   const cpu = require("os").cpus()[0].model;
-  const command = ["scripts/sanitize.sh", result, ...filters].join(" ");
+  const command = `scripts/sanitize.sh ${given}`;
   const json = { what: "sanitizers and valgrind", command, compiler, node: process.version, processor: cpu, steps };
   require("fs").writeFileSync(result, `${JSON.stringify(json, null, 2)}\n`);
-' "$result" "$(c++ --version | head -1)" "$@"
+' "$result" "$(c++ --version | head -1)" "$arguments"
 ! printf '%s\n' "${lines[@]}" | grep -qv '^0'
