@@ -4,6 +4,7 @@ import { finished, startScript } from '../helpers/cli.js';
 import { encode } from '../helpers/floats.js';
 import { listing, useFolder } from '../helpers/folder.js';
 import { put, putTensors, rawFile, tensor } from '../helpers/safetensors.js';
+import { sanitized } from '../helpers/sanitized.js';
 
 const at = useFolder();
 const library = new URL('../../dist/index.js', import.meta.url).href;
@@ -130,7 +131,7 @@ describe('the event loop', () => {
   });
 });
 
-describe('memory', () => {
+describe.skipIf(sanitized)('memory', () => {
   it('is given back after thousands of small jobs, aborted ones too', async () => {
     // The median of each of eight parts, from the third on: before, caches fill and code is compiled.
     const script = `

@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { finished, root, stockpot } from '../helpers/cli.js';
 import { useFolder } from '../helpers/folder.js';
+import { preloaded, sanitized } from '../helpers/sanitized.js';
 import { buildFault, callsOf, difference, type Snapshot, snapshot } from './harness.js';
 
 const at = useFolder();
@@ -100,7 +101,7 @@ async function run(args: readonly string[], env: NodeJS.ProcessEnv) {
     env: {
       ...process.env,
       TMPDIR: join(box, 'tmp'),
-      LD_PRELOAD: join(library, 'fault.so'),
+      LD_PRELOAD: preloaded(join(library, 'fault.so')),
       FAULT_LOG: log,
       ...env,
     },
@@ -223,34 +224,37 @@ describe('behaviour 22: a small disk', () => {
 });
 
 describe('behaviour 24: a file cannot be read', () => {
-  // Besides what is read ahead of need.
+  // Besides what is read ahead of need, which the sanitizers' own calls cannot be told from.
   const soups = ['a folder in place of another', 'a learned soup with its state'];
   const errors: [string, string, number, string][] = soups.flatMap((name) => [
     [name, 'the disk fails', EIO, 'Check the disk'],
     [name, 'permission is lost', EACCES, 'Check the '],
   ]);
-  it.each(errors)('%s: %s at some of the calls that read', async (name, _, number, remedy) => {
-    const what = RUNS[name] as (typeof RUNS)[string];
-    const args = [...what.args(), '-o', join(box, what.output)];
-    reset(what);
-    const env = { FAULT_ROOT: `${zoo}`, FAULT_CALLS: 'read', FAULT_ON: '/ft0' };
-    const whole = await run(args, env);
-    expect(whole.code, whole.stderr).toBe(0);
-    const step = Math.ceil(whole.calls.length / 12);
-    for (let n = 1; n <= whole.calls.length; n += step) {
-      const before = reset(what);
-      const failing = { ...env, FAULT_AT: `${n}`, FAULT_DOES: `${number}` };
-      const { code, stdout, calls } = await run(args, failing);
-      const about = `${calls[n - 1]}: ${stdout}`;
-      expect(code, about).toBe(1);
-      const { error } = JSON.parse(stdout);
-      expect(error.code, about).toBe('IO');
-      expect(error.file, about).toContain(join(zoo, 'ft0'));
-      expect(error.message, about).toContain(error.file);
-      expect(error.remedy, about).toContain(remedy);
-      expect(difference(withoutState(snapshot(box)), before), about).toBe('');
-    }
-  });
+  it.skipIf(sanitized).each(errors)(
+    '%s: %s at some of the calls that read',
+    async (name, _, number, remedy) => {
+      const what = RUNS[name] as (typeof RUNS)[string];
+      const args = [...what.args(), '-o', join(box, what.output)];
+      reset(what);
+      const env = { FAULT_ROOT: `${zoo}`, FAULT_CALLS: 'read', FAULT_ON: '/ft0' };
+      const whole = await run(args, env);
+      expect(whole.code, whole.stderr).toBe(0);
+      const step = Math.ceil(whole.calls.length / 12);
+      for (let n = 1; n <= whole.calls.length; n += step) {
+        const before = reset(what);
+        const failing = { ...env, FAULT_AT: `${n}`, FAULT_DOES: `${number}` };
+        const { code, stdout, calls } = await run(args, failing);
+        const about = `${calls[n - 1]}: ${stdout}`;
+        expect(code, about).toBe(1);
+        const { error } = JSON.parse(stdout);
+        expect(error.code, about).toBe('IO');
+        expect(error.file, about).toContain(join(zoo, 'ft0'));
+        expect(error.message, about).toContain(error.file);
+        expect(error.remedy, about).toContain(remedy);
+        expect(difference(withoutState(snapshot(box)), before), about).toBe('');
+      }
+    },
+  );
 });
 
 describe('behaviour 24: a file cannot be read, which is not what --skip-bad is for', () => {

@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { preloaded } from '../helpers/sanitized.js';
 import type { Scenario } from './scenarios.js';
 
 /**
@@ -70,7 +71,7 @@ function environment(places: Places, at?: number, does?: 'before' | 'after'): No
   return {
     ...process.env,
     TMPDIR: join(boxOf(places), 'tmp'),
-    LD_PRELOAD: places.fault,
+    LD_PRELOAD: preloaded(places.fault),
     FAULT_ROOT: `${boxOf(places)}/`,
     FAULT_CALLS: 'write',
     FAULT_LOG: join(places.work, 'calls'),
