@@ -90,7 +90,7 @@ step 'no report of either sanitizer from any process of the suite' reports
 printf '%s\n' "${lines[@]}"
 [ -z "$result" ] || printf '%s\n' "${lines[@]}" | node -e '
   const [result, compiler, given] = process.argv.slice(1);
-  const steps = require("fs").readFileSync(0, "utf8").trim().split("\n").map((line) => {
+  const steps = require("fs").readFileSync(0, "utf8").replace(/\n$/, "").split("\n").map((line) => {
     const [status, name, said] = line.split("\t");
     const plain = said.replace(/\x1b\[[0-9;]*m/g, "").split(";").map((s) => s.trim().replace(/\s+/g, " "));
     return { name, passed: status === "0", said: plain.filter((s) => s) };
