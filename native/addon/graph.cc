@@ -4,12 +4,10 @@
 #include <map>
 #include <string>
 
+#include "values.h"
+
 namespace stockpot {
 namespace {
-
-[[noreturn]] void fail(Napi::Env env, const std::string& what) {
-  throw Napi::TypeError::New(env, "stockpot addon: " + what);
-}
 
 // Reads one operation or table of lib/models/graph.ts.
 class Reader {

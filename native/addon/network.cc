@@ -12,15 +12,12 @@
 #include "environment.h"
 #include "graph.h"
 #include "resident_set.h"
+#include "values.h"
 
 namespace stockpot {
 namespace {
 
 constexpr napi_type_tag kTag = {0x5d1c2a4f86e14b73u, 0x9a0be3571fc84d26u};
-
-[[noreturn]] void fail(Napi::Env env, const std::string& what) {
-  throw Napi::TypeError::New(env, "stockpot addon: " + what);
-}
 
 uint64_t floats_of(Napi::Env env, const Napi::Value& v) {
   const double floats = v.ToNumber().DoubleValue();

@@ -7,16 +7,13 @@
 
 #include "device.h"
 #include "environment.h"
+#include "values.h"
 
 namespace stockpot {
 namespace {
 
 constexpr napi_type_tag kTag = {0x1c95e2b70d6f4a83u, 0xa7e48b3f52d0691cu};
 constexpr double kMost = 1e15;  // bytes
-
-[[noreturn]] void fail(Napi::Env env, const std::string& what) {
-  throw Napi::TypeError::New(env, "stockpot addon: " + what);
-}
 
 std::shared_ptr<ResidentSet>& handle_of(Napi::Env env, const Napi::Value& v) {
   if (v.IsExternal()) {

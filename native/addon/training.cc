@@ -12,13 +12,10 @@
 #include "held.h"
 #include "network.h"
 #include "tables.h"
+#include "values.h"
 
 namespace stockpot {
 namespace {
-
-[[noreturn]] void fail(Napi::Env env, const std::string& what) {
-  throw Napi::TypeError::New(env, "stockpot addon: " + what);
-}
 
 std::shared_ptr<Network> trained(Napi::Env env, const Napi::Value& handle) {
   auto network = network_of(env, handle);

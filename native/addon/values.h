@@ -6,6 +6,11 @@
 
 namespace stockpot {
 
+// What lib/ never passes: a mistake of ours, not a user's.
+[[noreturn]] inline void fail(Napi::Env env, const std::string& what) {
+  throw Napi::TypeError::New(env, "stockpot addon: " + what);
+}
+
 // Empty for what is no string.
 inline std::string text(const Napi::Value& v) {
   return v.IsString() ? v.As<Napi::String>().Utf8Value() : "";

@@ -1,5 +1,4 @@
 // What a device does beside what is looked at: the next batch, and the next ingredient; on the emulated device.
-import { mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeAll, expect, it, vi } from 'vitest';
@@ -13,6 +12,7 @@ import { finished, root, startScript } from '../helpers/cli.js';
 import { failure } from '../helpers/errors.js';
 import { useFolder } from '../helpers/folder.js';
 import { useEmulatedDevice } from './emulated.js';
+import { someImages } from './some_images.js';
 
 const at = useFolder();
 const { library } = useEmulatedDevice();
@@ -23,14 +23,7 @@ const N = 30;
 
 let data = '';
 beforeAll(() => {
-  data = at('data');
-  for (const label of readdirSync(join(DIGITS, 'heldout'))) {
-    mkdirSync(join(data, label), { recursive: true });
-    for (const image of readdirSync(join(DIGITS, 'heldout', label))
-      .sort()
-      .slice(0, 3))
-      symlinkSync(join(DIGITS, 'heldout', label, image), join(data, label, image));
-  }
+  data = someImages(join(DIGITS, 'heldout'), 3, at('data'));
 });
 
 afterEach(() => {

@@ -1,6 +1,6 @@
 // The held-out set on the device, on the emulated one: the same bits as where every batch is copied there, fewer bytes
 // copied, and the batches as before where it does not fit.
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { openCheckpoint } from '../../lib/checkpoint/open.js';
@@ -15,6 +15,7 @@ import { failure } from '../helpers/errors.js';
 import { useFolder } from '../helpers/folder.js';
 import { numbers, putTensors, readBack, tensor } from '../helpers/safetensors.js';
 import { useEmulatedDevice } from './emulated.js';
+import { someImages } from './some_images.js';
 
 const at = useFolder();
 useEmulatedDevice();
@@ -27,15 +28,7 @@ const TABLE = 3 * 256 * 4;
 
 let data = '';
 beforeAll(() => {
-  mkdirSync(at('.'), { recursive: true });
-  data = at('data');
-  for (const label of readdirSync(join(DIGITS, 'heldout'))) {
-    mkdirSync(join(data, label), { recursive: true });
-    for (const image of readdirSync(join(DIGITS, 'heldout', label))
-      .sort()
-      .slice(0, 3))
-      symlinkSync(join(DIGITS, 'heldout', label, image), join(data, label, image));
-  }
+  data = someImages(join(DIGITS, 'heldout'), 3, at('data'));
 });
 
 afterEach(() => {

@@ -1,5 +1,5 @@
 // Recipes and evaluations with --device cuda, on the emulated device: the processor's members and accuracies, in float32.
-import { existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -17,6 +17,7 @@ import { failure } from '../helpers/errors.js';
 import { useFolder } from '../helpers/folder.js';
 import { numbers, putTensors, readBack } from '../helpers/safetensors.js';
 import { useEmulatedDevice } from './emulated.js';
+import { someImages } from './some_images.js';
 
 const at = useFolder();
 useEmulatedDevice();
@@ -33,15 +34,7 @@ let files = 0;
 const fresh = () => at(`${files++}.safetensors`);
 
 /** `n` images of each class of a folder. */
-function some(from: string, n: number): string {
-  const to = at(`data-${files++}`);
-  for (const label of readdirSync(from)) {
-    mkdirSync(join(to, label), { recursive: true });
-    for (const image of readdirSync(join(from, label)).sort().slice(0, n))
-      symlinkSync(join(from, label, image), join(to, label, image));
-  }
-  return to;
-}
+const some = (from: string, n: number): string => someImages(from, n, at(`data-${files++}`));
 
 let data = '';
 beforeAll(() => {
