@@ -180,11 +180,6 @@ export class NativeNetwork implements RunnableNetwork {
     return this.main.variant;
   }
 
-  /** What is run; the same for shorter texts gives the same logits. */
-  get graphs(): Graph[] {
-    return [this.main.graph, ...(this.classes ? [this.classes.graph] : [])];
-  }
-
   /** Bytes of weights and activations. */
   get bytes(): number {
     return this.runners.reduce((n, r) => n + r.bytes, 0);
